@@ -1,0 +1,370 @@
+// The native machine in a terminal. Reads files, moves bytes between the terminal and the guest, and turns the way a run
+// ended into an exit status; everything else is the machine's. cli/matryoshka.mjs is its sibling for the WebAssembly build.
+#include <poll.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <ctime>
+
+#include "cli/script.h"
+#include "cli/terminal.h"
+#include "devices/machine/machine.h"
+#include "devices/machine/options.h"
+#include "devices/machine/report.h"
+
+namespace matryoshka {
+namespace {
+
+enum Status : int { ended_well = 0, failed = 1, bad_usage = 2, limit = 3, triple_fault = 4, interrupted = 130 };
+
+// Between two looks at the keyboard; about 5 ms of guest work.
+constexpr uint64_t slice_ticks = 400'000;
+
+volatile std::sig_atomic_t signalled = 0, resized = 1;
+
+void say(std::string sentence) {
+  if (!sentence.empty() && sentence.back() != '.') sentence += '.';
+  std::fprintf(stderr, "matryoshka: %s\n", sentence.c_str());
+}
+
+std::string file_error(const std::string& what, const std::string& path) {
+  return what + " '" + path + "': " + std::strerror(errno) + ".";
+}
+
+// --- Files -------------------------------------------------------------------
+
+std::string read_file(const WantedFile& wanted) {
+  const std::string& path = wanted.image->name;
+  auto fail = [&] { return file_error("Cannot read the " + wanted.role, path); };
+  FILE* file = std::fopen(path.c_str(), "rb");
+  if (!file) return fail();
+  struct stat facts;
+  bool is_file = fstat(fileno(file), &facts) == 0 && !S_ISDIR(facts.st_mode);
+  if (!is_file) {
+    std::fclose(file);
+    errno = EISDIR;
+    return fail();
+  }
+  Bytes& bytes = wanted.image->bytes;
+  bytes.resize(static_cast<size_t>(facts.st_size));
+  size_t got = std::fread(bytes.data(), 1, bytes.size(), file);
+  bytes.resize(got);
+  for (uint8_t piece[65536]; (got = std::fread(piece, 1, sizeof piece, file)) != 0;) bytes.insert(bytes.end(), piece, piece + got);
+  bool good = !std::ferror(file);
+  std::fclose(file);
+  return good ? std::string() : fail();
+}
+
+std::string read_files(Options& options) {
+  for (const WantedFile& wanted : wanted_files(options))
+    if (std::string error = read_file(wanted); !error.empty()) return error;
+  return check_files(options);
+}
+
+// Opened before the machine starts, so that a wrong path costs nobody a run.
+class OutputFile {
+ public:
+  OutputFile() = default;
+  ~OutputFile() { close(); }
+  OutputFile(const OutputFile&) = delete;
+  OutputFile& operator=(const OutputFile&) = delete;
+
+  std::string open(const std::string& path) {
+    path_ = path;
+    if (!path.empty() && !(file_ = std::fopen(path.c_str(), "wb"))) return file_error("Cannot write", path);
+    return {};
+  }
+  bool wanted() const { return file_ != nullptr; }
+  void write(const void* data, size_t size) { good_ = good_ && std::fwrite(data, 1, size, file_) == size; }
+  void flush() {
+    if (file_) std::fflush(file_);
+  }
+  // The sentence, if not everything could be written.
+  std::string close() {
+    if (!file_) return {};
+    good_ = std::fclose(file_) == 0 && good_;
+    file_ = nullptr;
+    return good_ ? std::string() : file_error("Cannot write", path_);
+  }
+
+ private:
+  std::string path_;
+  FILE* file_ = nullptr;
+  bool good_ = true;
+};
+
+struct Outputs {
+  OutputFile serial, debugcon, stats, save_state, record;
+
+  std::string open(const Options& o) {
+    std::string error;
+    auto one = [&](OutputFile& file, const std::string& path) {
+      if (error.empty()) error = file.open(path);
+    };
+    one(serial, o.serial.path);
+    one(debugcon, o.debugcon.path);
+    one(stats, o.stats);
+    one(save_state, o.save_state);
+    one(record, o.record);
+    return error;
+  }
+  std::string close() {
+    std::string error;
+    for (OutputFile* file : {&serial, &debugcon, &stats, &save_state, &record})
+      if (std::string e = file->close(); error.empty()) error = e;
+    return error;
+  }
+};
+
+// --- The guest's side --------------------------------------------------------
+
+class Host final : public MachineListener {
+ public:
+  Host(const Options& options, Outputs& outputs, Script& script) : options_(options), outputs_(outputs), script_(script) {}
+
+  void attach(Machine* machine) { machine_ = machine; }
+  bool matched() const { return matched_; }
+  // The port that the keyboard talks to: the serial port, until a guest writes to its virtio console.
+  Port keyboard() const { return keyboard_; }
+
+  void output(Port port, uint8_t byte) override {
+    if (port == Port::debugcon) return send(options_.debugcon, outputs_.debugcon, byte);
+    send(port == Port::serial ? options_.serial : Sink{Sink::Kind::terminal, {}}, outputs_.serial, byte);
+    if (port == Port::console) keyboard_ = port;
+    switch (script_.watch(port, byte)) {
+      case Script::Action::none: break;
+      case Script::Action::type: {
+        const std::string& text = script_.typed();
+        machine_->input(port, reinterpret_cast<const uint8_t*>(text.data()), text.size());
+        break;
+      }
+      case Script::Action::end:
+        matched_ = true;
+        machine_->stop();
+        break;
+    }
+  }
+
+  void flush() {
+    std::fflush(stdout);
+    outputs_.serial.flush();
+    outputs_.debugcon.flush();
+  }
+
+ private:
+  static void send(const Sink& sink, OutputFile& file, uint8_t byte) {
+    if (sink.kind == Sink::Kind::terminal) std::fputc(byte, stdout);
+    if (sink.kind == Sink::Kind::file) file.write(&byte, 1);
+  }
+
+  const Options& options_;
+  Outputs& outputs_;
+  Script& script_;
+  Machine* machine_ = nullptr;
+  bool matched_ = false;
+  Port keyboard_ = Port::serial;
+};
+
+// Keys on their way to the guest. Ctrl-A is ours, as in QEMU.
+class Keyboard {
+ public:
+  explicit Keyboard(bool raw, bool wanted) : raw_(raw), open_(wanted) {}
+
+  // Waits for a key at most so long. False when the user asked for the end.
+  bool poll(Machine& machine, Port port, int milliseconds) {
+    pollfd descriptor{open_ ? STDIN_FILENO : -1, POLLIN, 0};
+    if (::poll(&descriptor, 1, milliseconds) <= 0 || descriptor.revents == 0) return true;
+    uint8_t keys[4096];
+    ssize_t count = read(STDIN_FILENO, keys, sizeof keys);
+    if (count <= 0) {
+      open_ = count < 0 && (errno == EINTR || errno == EAGAIN);
+      return true;
+    }
+    if (!raw_) {
+      machine.input(port, keys, static_cast<size_t>(count));
+      return true;
+    }
+    Bytes typed;
+    for (ssize_t i = 0; i < count; i++) {
+      constexpr uint8_t control_a = 1;
+      if (!escaped_ && keys[i] == control_a) {
+        escaped_ = true;
+      } else if (escaped_ && (keys[i] | 0x20) == 'x') {
+        return false;
+      } else {
+        if (!escaped_ || keys[i] == control_a) typed.push_back(keys[i]);
+        escaped_ = false;
+      }
+    }
+    if (!typed.empty()) machine.input(port, typed.data(), typed.size());
+    return true;
+  }
+
+ private:
+  bool raw_, open_, escaped_ = false;
+};
+
+// --- The run -----------------------------------------------------------------
+
+struct Ending {
+  int status;
+  std::string name;
+  std::string sentence;  // for standard error, or empty
+};
+
+Ending ending_of(StopReason reason, const Machine& machine, const Options& options) {
+  std::string missed = options.until.empty() ? "" : " before --until was met";
+  switch (reason) {
+    case StopReason::power_off: return {ended_well, name(reason), missed.empty() ? "" : "The guest switched itself off" + missed + "."};
+    case StopReason::reset: return {ended_well, name(reason), missed.empty() ? "" : "The guest restarted" + missed + "."};
+    case StopReason::debug_exit: return {static_cast<int>(machine.exit_code() & 0xff), name(reason), ""};
+    case StopReason::triple_fault:
+      return {triple_fault, name(reason), "The guest ended in a triple fault.\n" + machine.describe_processor()};
+    case StopReason::halted:
+      return {limit, name(reason), "The guest has halted with interrupts off, and nothing can wake it."};
+    default: return {limit, name(reason), ""};
+  }
+}
+
+uint64_t now_nanoseconds() {
+  return static_cast<uint64_t>(std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count());
+}
+
+void print_hash(Machine& machine, Host& host) {
+  host.flush();
+  std::fprintf(stderr, "hash %llu %016llx\n", static_cast<unsigned long long>(machine.ticks()),
+               static_cast<unsigned long long>(machine.state_hash()));
+}
+
+Ending run(Machine& machine, Host& host, Keyboard& keyboard, const Options& options) {
+  uint64_t last_pace = now_nanoseconds();
+  uint64_t start = machine.ticks();
+  uint64_t limit_at = options.max_instructions > ~uint64_t{0} - start ? ~uint64_t{0} : start + options.max_instructions;
+  uint64_t next_hash = options.hash_every ? (start / options.hash_every + 1) * options.hash_every : ~uint64_t{0};
+  if (options.stop_at <= start && options.stop_at != ~uint64_t{0})
+    return {bad_usage, "error", "--stop-at " + std::to_string(options.stop_at) + " lies before tick " + std::to_string(start) +
+                                    ", where this machine stands."};
+  while (true) {
+    if (signalled) return {interrupted, "interrupted", ""};
+    if (resized) {
+      resized = 0;
+      unsigned columns, rows;
+      if (terminal_size(columns, rows) && !options.replay.given()) machine.resize_console(columns, rows);
+    }
+    machine.set_tick_limit(std::min({limit_at, next_hash, options.stop_at}));
+    StopReason reason = machine.run(slice_ticks);
+    if (host.matched()) return {ended_well, "match", ""};
+
+    int wait = 0;
+    switch (reason) {
+      case StopReason::budget:
+      case StopReason::stopped: break;
+      case StopReason::idle:
+        wait = static_cast<int>(std::min<uint64_t>(machine.nanoseconds_until_wake() / 1'000'000 + 1, 1000));
+        break;
+      case StopReason::tick_limit:
+        if (machine.ticks() >= next_hash) {
+          print_hash(machine, host);
+          next_hash += options.hash_every;
+        } else if (machine.ticks() >= options.stop_at) {
+          print_hash(machine, host);
+        }
+        if (machine.ticks() >= options.stop_at) return {ended_well, "stop-at", ""};
+        if (machine.ticks() >= limit_at)
+          return {limit, "max-instructions", "The limit of --max-instructions was reached."};
+        break;
+      default: return ending_of(reason, machine, options);
+    }
+    host.flush();
+    if (!keyboard.poll(machine, host.keyboard(), wait)) return {ended_well, "quit", ""};
+    if (options.config.host_clock) {
+      uint64_t now = now_nanoseconds();
+      machine.pace(now - last_pace);
+      last_pace = now;
+    }
+  }
+}
+
+std::string write_results(Machine& machine, Outputs& outputs, const Ending& ending, uint64_t began) {
+  if (outputs.save_state.wanted()) {
+    Bytes state = machine.save();
+    outputs.save_state.write(state.data(), state.size());
+  }
+  if (outputs.record.wanted()) {
+    Bytes log = machine.recording();
+    outputs.record.write(log.data(), log.size());
+  }
+  if (outputs.stats.wanted()) {
+    rusage usage = {};
+    getrusage(RUSAGE_SELF, &usage);
+    RunFigures figures{"native", static_cast<double>(now_nanoseconds() - began) / 1e9,
+                       static_cast<uint64_t>(usage.ru_maxrss) * 1024, ending.name, static_cast<unsigned>(ending.status)};
+    std::string text = stats_json(machine.stats(), figures) + "\n";
+    outputs.stats.write(text.data(), text.size());
+  }
+  return outputs.close();
+}
+
+void handle_signals() {
+  struct sigaction action = {};
+  action.sa_handler = [](int) { signalled = 1; };
+  for (int signal : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal, &action, nullptr);
+  action.sa_handler = [](int) { resized = 1; };
+  sigaction(SIGWINCH, &action, nullptr);
+}
+
+int matryoshka_main(const std::vector<std::string>& arguments) {
+  Options options;
+  auto refuse = [](const std::string& sentence) {
+    say(sentence);
+    return int{bad_usage};
+  };
+  if (std::string error = parse_options(arguments, options); !error.empty()) return refuse(error);
+  if (options.help) {
+    std::fputs(help_text().c_str(), stdout);
+    return ended_well;
+  }
+  settle(options, isatty(STDIN_FILENO), static_cast<uint64_t>(std::time(nullptr)));
+  Script script;
+  if (std::string error = script.prepare(options); !error.empty()) return refuse(error);
+  if (std::string error = read_files(options); !error.empty()) return refuse(error);
+  Outputs outputs;
+  if (std::string error = outputs.open(options); !error.empty()) return refuse(error);
+
+  uint64_t began = now_nanoseconds();
+  Host host(options, outputs, script);
+  std::string error;
+  std::unique_ptr<Machine> machine = options.load_state.given() ? Machine::load(options.load_state.bytes, host, error)
+                                                                : Machine::create(std::move(options.config), host, error);
+  if (!machine) return refuse(error);
+  options.config.host_clock = machine->config().host_clock;
+  host.attach(machine.get());
+  if (options.replay.given() && !machine->replay(options.replay.bytes, error)) return refuse(error);
+  if (!options.record.empty()) machine->record();
+
+  handle_signals();
+  Ending ending;
+  {
+    RawTerminal terminal(options.serial.kind == Sink::Kind::terminal && !options.replay.given());
+    Keyboard keyboard(terminal.raw(), options.serial.kind == Sink::Kind::terminal && !options.replay.given());
+    ending = run(*machine, host, keyboard, options);
+    host.flush();
+  }
+  if (!ending.sentence.empty()) say(ending.sentence);
+  if (std::string failure = write_results(*machine, outputs, ending, began); !failure.empty()) {
+    say(failure);
+    return failed;
+  }
+  return ending.status;
+}
+
+}  // namespace
+}  // namespace matryoshka
+
+int main(int argc, char** argv) { return matryoshka::matryoshka_main({argv + 1, argv + argc}); }

@@ -1,0 +1,304 @@
+// One processor: its saved state, what is derived from it, and the services that instruction texts and devices call.
+//
+// Where things are: instructions in ops/ (texts over a value domain, and plain functions), what concerns the whole
+// processor in system/ (segments, transfers, interrupts, tasks, MSRs, CPUID, the local APIC), the run loop in interpreter.cpp.
+//
+// Time. `clock.ticks` is brought up to date before anything that could look at it: at the end of a block, before a row of
+// kind leave, and on the slow path of a memory access.
+//
+// Faults. A service that answers false has left the exception in `fault`; the caller returns false at once, and the run
+// loop puts RIP back to the instruction's start and delivers it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "cpu/block_cache.h"
+#include "cpu/decode.h"
+#include "cpu/instruction.h"
+#include "cpu/model.h"
+#include "cpu/state/fault.h"
+#include "cpu/state/state.h"
+#include "cpu/system/local_apic.h"
+#include "devices/bus/bus.h"
+#include "devices/bus/clock.h"
+#include "devices/bus/irq.h"
+#include "mmu/mmu.h"
+
+namespace matryoshka {
+
+// What the board does for a processor.
+class ProcessorHost {
+ public:
+  virtual ~ProcessorHost() = default;
+  virtual void triple_fault() = 0;                  // the machine resets or stops
+  virtual uint64_t random() = 0;                    // for RDRAND and RDSEED: from the machine's logged source
+};
+
+class Processor final : private CodeWatcher, private LocalApicHost {
+ public:
+  Processor(const CpuModel& model, PhysicalMemory& memory, Bus& bus, Clock& clock, ProcessorHost& host);
+
+  CpuState state;
+  Fault fault;
+  PhysicalMemory& memory;
+  Bus& bus;
+  Clock& clock;
+  ProcessorHost& host;
+  const CpuModel model;
+  Mmu mmu;
+  LocalApic apic;
+  InterruptAcknowledge* pic = nullptr;  // who answers an interrupt acknowledge cycle (ExtINT)
+
+  // ---- Running
+
+  // Runs until clock.ticks reaches `limit`, the processor halts, or stop() is called. Never passes `limit`.
+  void run(uint64_t limit);
+  // Makes run() return between two instructions, as soon as the present one is complete.
+  void stop() { stop_requested_ = true, attention_ = true; }
+  void reset(bool init = false);
+  // Drops every cached translation and decoded block, and rebuilds the derived half; after loading a snapshot.
+  void forget_caches();
+  void serialize(Archive& ar);
+
+  // Statistics, no part of the state.
+  uint64_t rep_iterations = 0, interrupts_delivered = 0;
+  const BlockCache& blocks() const { return blocks_; }
+
+  bool idle() const { return state.activity != Activity::active; }
+  // Whether the halted processor has something to wake up for.
+  bool can_wake() const;
+
+  // ---- Wires
+
+  void set_intr(bool level) { intr_ = level, attention_ = true; }  // from the 8259 pair
+  void raise_nmi() { state.nmi_pending = true, attention_ = true; }
+  void notice() { attention_ = true; }  // something that run() must look at has changed
+
+  // ---- For instruction texts: addresses, memory, stack, control
+
+  uint64_t next_rip(const Op& op) const { return block_rip_ + op.offset; }
+  uint64_t instruction_start(const Op& op) const { return block_rip_ + op.offset - op.length; }
+
+  template <class T = uint64_t>
+  T& gpr_at(unsigned offset) {
+    return *reinterpret_cast<T*>(reinterpret_cast<uint8_t*>(state.gpr) + offset);
+  }
+
+  uint64_t effective_address(const Op& op) const {
+    auto slot = [this](unsigned offset) { return state.gpr[offset / 8]; };
+    return (slot(op.base) + (slot(op.index) << op.scale) + static_cast<uint64_t>(op.displacement)) & op.address_mask();
+  }
+  // The linear address of the operand that ModRM names, its segment's limit and type checked where the mode has such.
+  [[nodiscard]] bool linear_address(const Op& op, uint64_t beyond, unsigned size, AccessKind kind, uint64_t& linear) {
+    uint64_t offset = (effective_address(op) + beyond) & op.address_mask();
+    if (op.flags & Op::checked) [[unlikely]] return segment_address(op.segment, offset, size, kind, linear);
+    linear = offset + segment_base_[op.segment];
+    return true;
+  }
+  [[nodiscard]] bool linear_address(const Op& op, unsigned size, AccessKind kind, uint64_t& linear) {
+    return linear_address(op, 0, size, kind, linear);
+  }
+  // The same for an offset of one's own (string instructions, the stack): `segment` is a SegmentName, in every mode.
+  [[nodiscard]] bool segment_address(unsigned segment, uint64_t offset, unsigned size, AccessKind kind, uint64_t& linear);
+
+  template <class T>
+  [[nodiscard]] bool load(const Op& op, uint64_t linear, T& value) {
+    return mmu.try_load(linear, value) || load_slow(op, linear, &value, sizeof value);
+  }
+  template <class T>
+  [[nodiscard]] bool store(const Op& op, uint64_t linear, const T& value) {
+    return mmu.try_store(linear, value) || store_slow(op, linear, &value, sizeof value);
+  }
+  template <class T>
+  [[nodiscard]] bool load_for_store(const Op& op, uint64_t linear, T& value) {
+    return mmu.try_load_for_store(linear, value) || load_for_store_slow(op, linear, &value, sizeof value);
+  }
+
+  // Whole-operand access for helper and leave rows: ModRM.rm as a register or memory of op.operand_bytes().
+  [[nodiscard]] bool read_rm(const Op& op, uint64_t& value);
+  [[nodiscard]] bool write_rm(const Op& op, uint64_t value);
+  uint64_t read_gpr(unsigned offset, unsigned bits) const;
+  void write_gpr(unsigned offset, unsigned bits, uint64_t value);
+  template <class T>
+  [[nodiscard]] bool load_operand(const Op& op, T& value) {  // a memory operand of any plain type
+    uint64_t linear;
+    return linear_address(op, sizeof(T), AccessKind::read, linear) && load(op, linear, value);
+  }
+  template <class T>
+  [[nodiscard]] bool store_operand(const Op& op, const T& value) {
+    uint64_t linear;
+    return linear_address(op, sizeof(T), AccessKind::write, linear) && store(op, linear, value);
+  }
+
+  // The stack of the running code, by SS and its size. RSP moves only when the access went well.
+  [[nodiscard]] bool push(const Op& op, uint64_t value, unsigned bytes) {
+    uint64_t top = (state.gpr[RSP] - bytes) & op.stack_mask(), linear;
+    if (!stack_address(top, bytes, AccessKind::write, linear)) return false;
+    if (!store_sized(op, linear, value, bytes)) return stack_fault();
+    set_stack_pointer(op, top);
+    return true;
+  }
+  [[nodiscard]] bool pop(const Op& op, uint64_t& value, unsigned bytes) {
+    if (!peek_stack(op, 0, value, bytes)) return false;
+    move_stack(op, bytes);
+    return true;
+  }
+  // Reads at an offset from the stack's top without moving it.
+  [[nodiscard]] bool peek_stack(const Op& op, unsigned offset, uint64_t& value, unsigned bytes) {
+    uint64_t top = (state.gpr[RSP] + offset) & op.stack_mask(), linear;
+    if (!stack_address(top, bytes, AccessKind::read, linear)) return false;
+    return load_sized(op, linear, value, bytes) || stack_fault();
+  }
+  void move_stack(const Op& op, int64_t bytes) {
+    set_stack_pointer(op, (state.gpr[RSP] + static_cast<uint64_t>(bytes)) & op.stack_mask());
+  }
+  void set_stack_pointer(const Op& op, uint64_t value) {
+    if (op.stack_bits() == 16)
+      gpr_at<uint16_t>(RSP * 8) = static_cast<uint16_t>(value);
+    else
+      state.gpr[RSP] = value;
+  }
+  // A linear address in the stack segment; `top` is already cut to the stack's size.
+  [[nodiscard]] bool stack_address(uint64_t top, unsigned bytes, AccessKind kind, uint64_t& linear) {
+    if (!mode_.flat_data) [[unlikely]] return segment_address(SS, top, bytes, kind, linear);
+    linear = top;
+    return true;
+  }
+  [[nodiscard]] bool load_sized(const Op& op, uint64_t linear, uint64_t& value, unsigned bytes);
+  [[nodiscard]] bool store_sized(const Op& op, uint64_t linear, uint64_t value, unsigned bytes);
+
+  // A non-canonical stack address is #SS, not #GP.
+  bool stack_fault() {
+    if (fault.by_noncanonical) fault.raise(SS_vector, 0);
+    return false;
+  }
+
+  // Near control transfer: false also when it went well, since the block is over; #GP(0) if the target is outside the segment.
+  [[nodiscard]] bool jump(uint64_t target) {
+    if (!target_allowed(target)) [[unlikely]] return fault.raise(GP_vector, 0);
+    state.rip = target;
+    return false;
+  }
+  bool target_allowed(uint64_t target) const {
+    return mode_.code_bits == 64 ? static_cast<uint64_t>(static_cast<int64_t>(target << canonical_unused_) >> canonical_unused_) == target
+                                 : target <= code_limit_;
+  }
+
+  // ---- For rows of kind leave
+
+  // While such a row runs, state.rip already is the next instruction's address, and clock.ticks is exact. A row that changes
+  // CR0, CR4, EFER, a segment register, RFLAGS or the privilege level calls derive() before it returns.
+  void derive();
+  unsigned cpl() const { return cpl_; }
+  const CodeMode& mode() const { return mode_; }
+  uint64_t segment_base(unsigned segment) const { return segment_base_[segment]; }
+  // Leaves the block and comes back to the same instruction, without counting it as attempted (REP between two portions).
+  bool again(const Op& op, uint64_t ticks_spent);
+  // The ticks of REP iterations already done; the block ends after such a row.
+  void charge(uint64_t ticks) { block_ticks_ += ticks; }
+  // How many ticks may still pass before the next event.
+  uint64_t ticks_left(const Op& op) const;
+
+  // ---- Services of system/
+
+  // segments.cpp
+  [[nodiscard]] bool read_descriptor(uint16_t selector, Descriptor& descriptor);  // #GP(selector) outside the table
+  [[nodiscard]] bool load_segment(unsigned segment, uint16_t selector);           // MOV and POP to a segment register
+  // interrupts.cpp
+  enum class EventKind : uint8_t { external, nmi, exception, software, software_one /* ICEBP */ };
+  // Delivers one event through the IDT or IVT; faults on the way become double faults, then host.triple_fault().
+  void deliver(uint8_t vector, EventKind kind, bool has_error = false, uint32_t error = 0);
+  void deliver_fault();  // what stands in `fault`
+  uint64_t events_delivered = 0;  // counted by deliver(): tells a single step that INT n has come between
+
+ private:
+  friend class Interpreter;
+  bool load_slow(const Op& op, uint64_t linear, void* value, unsigned size);
+  bool store_slow(const Op& op, uint64_t linear, const void* value, unsigned size);
+  bool load_for_store_slow(const Op& op, uint64_t linear, void* value, unsigned size);
+  void sync(const Op& op);
+  void stop_after(const Op& op);
+
+  void code_written(uint64_t page, uint64_t granules) override;
+  void drop_write_tags(uint64_t page) override;
+
+  void apic_notice() override;
+  void apic_nmi() override;
+  void apic_init() override;
+  void apic_sipi(uint8_t vector) override;
+
+  bool service_events();
+  bool must_step() const;
+  bool code_breakpoints() const;
+  void step();
+  Block* next_block();
+  Block* build_block(uint64_t linear, const Mmu::CodePage& page);
+  void interpret();
+  bool run_leave_row(const Op& op);
+  bool not_ready(const Op& op);
+  void finish_faulted(const Op& op);
+  void stop_before(Op* op);
+  void resume_stopped();
+
+  // ---- Derived
+  Decoder decoder_;
+  BlockCache blocks_;
+  CodeMode mode_;
+  uint32_t mode_key_ = 0;
+  unsigned cpl_ = 0;
+  unsigned canonical_unused_ = 16;
+  uint64_t code_limit_ = 0xffff;
+  uint64_t segment_base_[7] = {};
+  bool intr_ = false;
+
+  // ---- While running
+  bool attention_ = true;       // something to look at between two instructions
+  bool stop_requested_ = false;
+  uint64_t limit_ = 0;          // the tick count that may not be passed
+  Op* block_ops_ = nullptr;     // of the running block, up to its handler_end
+  Op* block_end_ = nullptr;
+  uint64_t block_rip_ = 0;      // RIP at its start
+  uint64_t block_ticks_ = 0;    // clock.ticks at its start
+  Op* stop_op_ = nullptr;       // an Op whose handler was replaced by handler_stop, and what it was
+  uint16_t stopped_handler_ = 0;
+  bool restarted_ = false;      // the instruction is to be continued: again()
+  bool stepping_ = false;       // one instruction is being watched by itself: step()
+  bool fault_met_ = false;      // and it faulted
+  bool init_requested_ = false, sipi_requested_ = false;
+  uint8_t sipi_vector_ = 0;
+  Block transient_ = {};        // the running block if it could not be remembered
+  Op transient_ops_[BlockCache::max_instructions + 1] = {};
+};
+
+inline bool Processor::load_sized(const Op& op, uint64_t linear, uint64_t& value, unsigned bytes) {
+  switch (bytes) {
+    case 1: {
+      uint8_t v = 0;
+      bool ok = load(op, linear, v);
+      return value = v, ok;
+    }
+    case 2: {
+      uint16_t v = 0;
+      bool ok = load(op, linear, v);
+      return value = v, ok;
+    }
+    case 4: {
+      uint32_t v = 0;
+      bool ok = load(op, linear, v);
+      return value = v, ok;
+    }
+    default: return load(op, linear, value);
+  }
+}
+
+inline bool Processor::store_sized(const Op& op, uint64_t linear, uint64_t value, unsigned bytes) {
+  switch (bytes) {
+    case 1: return store(op, linear, static_cast<uint8_t>(value));
+    case 2: return store(op, linear, static_cast<uint16_t>(value));
+    case 4: return store(op, linear, static_cast<uint32_t>(value));
+    default: return store(op, linear, value);
+  }
+}
+
+}  // namespace matryoshka

@@ -1,0 +1,148 @@
+// The board: every device, and the wires between them. machine.cpp makes it and runs it; snapshot.cpp saves and loads it.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "cpu/processor.h"
+#include "devices/acpi_tables.h"
+#include "devices/debug_ports.h"
+#include "devices/fw_cfg.h"
+#include "devices/hpet.h"
+#include "devices/io_apic.h"
+#include "devices/keyboard_controller.h"
+#include "devices/machine/boot.h"
+#include "devices/machine/entropy.h"
+#include "devices/machine/input_log.h"
+#include "devices/machine/machine.h"
+#include "devices/memory_disk.h"
+#include "devices/pci.h"
+#include "devices/pic.h"
+#include "devices/piix.h"
+#include "devices/pit.h"
+#include "devices/power.h"
+#include "devices/rtc.h"
+#include "devices/uart.h"
+#include "devices/virtio_block.h"
+#include "devices/virtio_console.h"
+#include "devices/virtio_rng.h"
+#include "mmu/memory.h"
+
+namespace matryoshka {
+
+class Board final : public Machine, private ProcessorHost {
+ public:
+  Board(MachineConfig config, const CpuModel& model, MachineListener& listener);
+
+  bool has_memory() const { return memory_.allocated(); }
+  // Loads the guest as at power-on. The sentence of refusal, or nothing.
+  std::string boot();
+  void serialize(Archive& ar);
+  void load_memory(Archive& ar);
+  void after_load();
+
+  StopReason run(uint64_t ticks) override;
+  void stop() override;
+  void set_tick_limit(uint64_t ticks) override { tick_limit_ = ticks; }
+  void reset() override;
+  void press_power_button() override;
+  unsigned exit_code() const override { return exit_code_; }
+  void input(Port port, const uint8_t* bytes, size_t size) override;
+  void resize_console(unsigned columns, unsigned rows) override;
+  void pace(uint64_t real_nanoseconds) override;
+  uint64_t nanoseconds_until_wake() const override;
+  uint64_t ticks() const override { return clock_.ticks; }
+  MachineStats stats() const override;
+  uint64_t state_hash() override;
+  Bytes save() override;
+  void record() override;
+  Bytes recording() const override;
+  bool replay(const Bytes& log, std::string& error) override;
+  std::string describe_processor() const override;
+  const MachineConfig& config() const override { return config_; }
+
+ private:
+  // The board's own interrupt lines: 0 to 15 go to the 8259 pair and, with IRQ 0 on input 2, to the I/O APIC; 16 to 23 to the
+  // I/O APIC alone. The 8254 and the RTC come in on lines of their own, which the HPET's legacy replacement cuts.
+  class Wires final : public IrqSink {
+   public:
+    explicit Wires(Board& board) : board_(board) {}
+    static constexpr unsigned from_pit = 32, from_rtc = 33, to_processor = 34;
+    void set_irq(unsigned line, bool level) override;
+    // Puts the levels of the 8254 and the RTC back on their lines, or takes them off.
+    void legacy_replacement_changed(bool on);
+    void serialize(Archive& ar) { ar(pit_, rtc_); }
+
+   private:
+    void route(unsigned line, bool level);
+    Board& board_;
+    bool pit_ = false, rtc_ = false;
+  };
+  class Output final : public ByteSink {
+   public:
+    Output(MachineListener& listener, Port port) : listener_(listener), port_(port) {}
+    void put(uint8_t byte) override { listener_.output(port_, byte); }
+
+   private:
+    MachineListener& listener_;
+    Port port_;
+  };
+
+  void map_devices();
+  void power_on_reset();
+  void end(StopReason reason);
+  void apply(const InputEvent& event);
+  void accept(InputEvent event);
+  void skip_idle(uint64_t time);
+  static void enter(Processor& cpu, const BootEntry& entry);
+  void each_device(const std::function<void(Device&)>& visit);
+
+  // ProcessorHost
+  void triple_fault() override;
+  uint64_t random() override { return entropy_.next(); }
+
+  MachineConfig config_;
+  Clock clock_;
+  Bus bus_;
+  PhysicalMemory memory_;
+  ApicBus apic_bus_;
+  Entropy entropy_;
+  Wires wires_{*this};
+  Output serial_output_, console_output_, debug_output_;
+
+  Processor cpu_;
+  Pic pic_;
+  IoApic io_apic_;
+  Hpet hpet_;
+  Pit pit_;
+  Rtc rtc_;
+  KeyboardController keyboard_;
+  Uart uart_;
+  Power power_;
+  DebugPorts debug_ports_;
+  FwCfg fw_cfg_;
+  PciBus pci_;
+  HostBridge host_bridge_;
+  IsaBridge isa_bridge_;
+  PowerFunction power_function_;
+  VirtioConsole console_;
+  VirtioRng rng_;
+  std::vector<std::unique_ptr<MemoryDisk>> disks_;
+  std::vector<std::unique_ptr<VirtioBlock>> drives_;
+
+  // How the running slice is to end.
+  std::optional<StopReason> ended_;
+  bool reset_wanted_ = false;
+  uint64_t tick_limit_ = ~uint64_t{0};
+  unsigned exit_code_ = 0;
+  uint64_t idle_nanoseconds_ = 0;
+
+  // The host clock: real time as far as it has been told, and ticks at the last telling.
+  uint64_t real_now_ = 0;
+  uint64_t paced_ticks_ = 0;
+
+  InputLog log_;
+};
+
+}  // namespace matryoshka

@@ -1,0 +1,119 @@
+// The whole PC, and all that a host program can do with it: a page, a terminal, a test.
+//
+// A Machine owns everything; there is no global state. The host gives it a configuration with the bytes of every image in
+// it, runs it in slices, and is told of output as it happens. What the guest sees depends on the configuration and on the
+// inputs with the tick counts at which they arrived, and on nothing else: those two make a recording.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace matryoshka {
+
+using Bytes = std::vector<uint8_t>;
+
+struct Image {
+  std::string name;  // for error sentences: the file's name as the user gave it
+  Bytes bytes;
+  bool given() const { return !name.empty(); }
+};
+
+struct DriveConfig {
+  Image image;
+  enum class Interface : uint8_t { virtio } interface = Interface::virtio;
+  bool read_only = false;
+};
+
+struct MachineConfig {
+  uint64_t memory_bytes = uint64_t{128} << 20;
+  unsigned processors = 1;
+  std::string cpu = "default";  // MODEL,+flag,-flag
+  Image kernel;
+  std::vector<Image> initrds;  // one for Linux; for multiboot one per module, `arguments` beside each
+  std::vector<std::string> initrd_arguments;
+  std::string command_line;
+  Image bios;
+  std::vector<DriveConfig> drives;
+  bool debugcon = false;
+  int debug_exit_port = -1;             // isa-debug-exit, or -1
+  bool shared_folder = false;           // virtio-9p with tag `share`
+  bool no_reboot = false;               // a reset of the guest's own ends the run
+  bool host_clock = false;              // paced to real time; else virtual time, which repeats bit for bit
+  uint64_t epoch_seconds = 1735689600;  // what the RTC shows at tick 0: 2025-01-01 00:00:00 UTC
+  uint64_t seed = 1;                    // of RDRAND and virtio-rng
+  void serialize(class Archive& ar);
+};
+
+enum class StopReason : uint8_t {
+  budget,      // the slice is used up
+  idle,        // halted until wake_time() or an input; only under the host clock
+  stopped,     // the host asked for it (stop())
+  tick_limit,  // set_tick_limit() reached, exactly
+  power_off,
+  reset,         // the guest asked for a reset and no_reboot is set
+  debug_exit,    // exit_code() has the value
+  triple_fault,  // and no_reboot is set; otherwise the machine resets itself
+  halted         // HLT with interrupts off and nothing that could ever wake it
+};
+
+enum class Port : uint8_t { serial, console, debugcon };
+
+// Told of things as they happen, from inside run(). May call Machine::input() and stop(), nothing else.
+class MachineListener {
+ public:
+  virtual ~MachineListener() = default;
+  virtual void output(Port port, uint8_t byte) = 0;
+};
+
+struct MachineStats {
+  uint64_t ticks = 0, retired = 0;
+  uint64_t guest_nanoseconds = 0;
+  uint64_t idle_nanoseconds = 0;  // of them, halted
+  uint64_t rep_iterations = 0;
+  uint64_t blocks_built = 0, blocks_dropped = 0;
+  uint64_t interrupts = 0;
+};
+
+class Machine {
+ public:
+  // Null, with one sentence in `error`, if the configuration cannot be run. Nothing is left half-made.
+  static std::unique_ptr<Machine> create(MachineConfig config, MachineListener& listener, std::string& error);
+  virtual ~Machine() = default;
+
+  // Runs for about `ticks` more ticks. Under the virtual clock a halted guest skips to its next event.
+  virtual StopReason run(uint64_t ticks) = 0;
+  virtual void stop() = 0;                          // run() returns after the present instruction
+  virtual void set_tick_limit(uint64_t ticks) = 0;  // run() returns exactly there; ~0 for none
+  virtual void reset() = 0;                         // the reset button
+  virtual void press_power_button() = 0;
+  virtual unsigned exit_code() const = 0;
+
+  // Input takes effect at the present tick, and is written to the recording if there is one.
+  virtual void input(Port port, const uint8_t* bytes, size_t size) = 0;
+  virtual void resize_console(unsigned columns, unsigned rows) = 0;
+
+  // Host clock only: nanoseconds of real time that have passed since the last call, chosen by the host at slice ends.
+  virtual void pace(uint64_t real_nanoseconds) = 0;
+  virtual uint64_t nanoseconds_until_wake() const = 0;
+
+  virtual uint64_t ticks() const = 0;
+  virtual MachineStats stats() const = 0;
+  virtual uint64_t state_hash() = 0;  // over every saved bit and all of RAM
+
+  // Snapshots carry the configuration (without image bytes of drives that were not written). A load that fails leaves this
+  // machine as it was and says why.
+  virtual Bytes save() = 0;
+  static std::unique_ptr<Machine> load(const Bytes& snapshot, MachineListener& listener, std::string& error);
+
+  // Recording: inputs with their ticks from now on. Replaying: inputs come from the log, input() is refused.
+  virtual void record() = 0;
+  virtual Bytes recording() const = 0;
+  virtual bool replay(const Bytes& log, std::string& error) = 0;
+
+  virtual std::string describe_processor() const = 0;  // registers, as text: for error messages and the monitor
+  virtual const MachineConfig& config() const = 0;
+};
+
+}  // namespace matryoshka

@@ -1,0 +1,265 @@
+#include "mmu/mmu.h"
+
+#include <algorithm>
+
+namespace matryoshka {
+
+void Mmu::select() {
+  user_ = state_.cpl() == 3;
+  bool ac = state_.system_flags & rflags::AC;
+  backing_ = user_ ? &user_data_ : ac && state_.cr4 & cr4::SMAP ? &supervisor_ac_data_ : &supervisor_data_;
+  check_alignment_ = user_ && ac && state_.cr0 & cr0::AM;
+  data_ = check_alignment_ ? &no_data_ : backing_;
+}
+
+// ---- Filling
+
+void Mmu::fill(TlbSet& set, uint64_t linear, const Translation& found, bool is_write) {
+  TlbEntry e;
+  e.info = (found.physical & ~uint64_t{0xfff}) | TlbEntry::valid | (found.permits_read ? TlbEntry::readable : 0) |
+           (found.permits_write ? TlbEntry::writable : 0) | (found.global ? TlbEntry::global : 0) |
+           (found.user_page ? TlbEntry::user : 0) | (found.page_bits == 21 ? TlbEntry::large : 0) |
+           (found.page_bits > 21 ? TlbEntry::huge : 0);
+  if (is_write && found.permits_write && memory_.is_ram(found.physical)) memory_.mark_dirty(found.physical);
+  open_tags(e, linear & ~uint64_t{0xfff});
+  set.fill(linear, e);
+}
+
+// Lets fast accesses through wherever nothing has to be noticed.
+void Mmu::open_tags(TlbEntry& e, uint64_t linear) {
+  uint64_t physical = e.physical_page();
+  e.read_tag = e.write_tag = linear ^ TlbEntry::withheld;
+  e.addend = 0;
+  if (physical == local_page_ || watched(linear)) return;
+  const uint8_t* page = memory_.readable_page(physical);
+  if (!page) return;
+  e.addend = reinterpret_cast<uintptr_t>(page) - linear;
+  if (e.info & TlbEntry::readable) e.read_tag = linear;
+  if (e.info & TlbEntry::writable && memory_.writable_page(physical) == page && memory_.open_for_stores(physical))
+    e.write_tag = linear;
+}
+
+bool Mmu::translate_page(TlbSet& set, uint64_t address, Access access, uint64_t& physical) {
+  TlbEntry& e = set.at(address);
+  uint64_t needed = access.kind == AccessKind::write ? TlbEntry::writable : TlbEntry::readable;
+  if (e.is_for(address) && e.info & needed) {
+    physical = e.physical_page() | (address & 0xfff);
+    // Known and permitted, yet not by the fast path: a store may open the page now that it is about to be dirty anyway.
+    if (access.kind == AccessKind::write && !memory_.open_for_stores(physical) && memory_.is_ram(physical)) {
+      memory_.mark_dirty(physical);
+      open_tags(e, address & ~uint64_t{0xfff});
+    } else if (e.write_tag & TlbEntry::withheld || e.read_tag & TlbEntry::withheld) {
+      open_tags(e, address & ~uint64_t{0xfff});
+    }
+    return true;
+  }
+  if (!state_.paging()) {
+    Translation flat{address, true, true, false, true, 12};
+    fill(set, address, flat, access.kind == AccessKind::write);
+    physical = address;
+    return true;
+  }
+  Translation found;
+  if (!walk(state_, memory_, limits, address, access, found, fault_)) return false;
+  if (access.kind == AccessKind::fetch) found.permits_read = true, found.permits_write = false;
+  fill(set, address, found, access.kind == AccessKind::write);
+  physical = found.physical;
+  return true;
+}
+
+bool Mmu::translate(TlbSet& set, uint64_t address, unsigned size, Access access, Part (&parts)[2]) {
+  address = wrap(address);
+  if (state_.long_mode() && !(canonical(state_, address) && canonical(state_, address + size - 1))) return fault_.noncanonical();
+  unsigned first = std::min<unsigned>(size, page_size - (address & 0xfff));
+  if (!translate_page(set, address, access, parts[0].physical)) return false;
+  parts[0].size = first;
+  parts[1].size = size - first;
+  return first == size || translate_page(set, wrap(address + first), access, parts[1].physical);
+}
+
+// ---- Physical accesses
+
+uint64_t Mmu::physical_load(uint64_t address, unsigned size) {
+  if ((address & ~uint64_t{0xfff}) == local_page_) {
+    had_effect = true;
+    return local_target_->read(0, address & 0xfff, size);
+  }
+  return memory_.load(address, size, &had_effect);
+}
+
+void Mmu::physical_store(uint64_t address, unsigned size, uint64_t value) {
+  if ((address & ~uint64_t{0xfff}) == local_page_) {
+    had_effect = true;
+    return local_target_->write(0, address & 0xfff, size, value);
+  }
+  memory_.store(address, size, value, &had_effect);
+}
+
+// Plain sizes go out whole, so that a device sees one access; a page-crossing or 10- or 16-byte one in the largest pieces.
+void Mmu::read_parts(const Part (&parts)[2], void* value) {
+  auto* to = static_cast<uint8_t*>(value);
+  for (const Part& part : parts)
+    for (unsigned done = 0; done < part.size;) {
+      unsigned piece = std::min<unsigned>(8, std::bit_floor(part.size - done));
+      uint64_t bytes = physical_load(part.physical + done, piece);
+      std::memcpy(to, &bytes, piece);
+      to += piece, done += piece;
+    }
+}
+
+void Mmu::write_parts(const Part (&parts)[2], const void* value) {
+  auto* from = static_cast<const uint8_t*>(value);
+  for (const Part& part : parts)
+    for (unsigned done = 0; done < part.size;) {
+      unsigned piece = std::min<unsigned>(8, std::bit_floor(part.size - done));
+      uint64_t bytes = 0;
+      std::memcpy(&bytes, from, piece);
+      physical_store(part.physical + done, piece, bytes);
+      from += piece, done += piece;
+    }
+}
+
+// ---- Data
+
+bool Mmu::aligned(uint64_t address, unsigned size) {
+  // Ten-byte operands are checked as eight, 16-byte ones by the instructions that demand it.
+  unsigned unit = std::min<unsigned>(8, std::bit_floor(size));
+  return !check_alignment_ || (address & (unit - 1)) == 0 || fault_.raise(AC_vector, 0);
+}
+
+bool Mmu::load_slow(uint64_t address, void* value, unsigned size) {
+  Part parts[2];
+  if (!translate(*backing_, address, size, present_access(AccessKind::read), parts) || !aligned(address, size)) return false;
+  read_parts(parts, value);
+  match_breakpoints(address, size, false);
+  return true;
+}
+
+bool Mmu::store_slow(uint64_t address, const void* value, unsigned size) {
+  Part parts[2];
+  if (!translate(*backing_, address, size, present_access(AccessKind::write), parts) || !aligned(address, size)) return false;
+  write_parts(parts, value);
+  match_breakpoints(address, size, true);
+  return true;
+}
+
+bool Mmu::load_for_store_slow(uint64_t address, void* value, unsigned size) {
+  Part parts[2];
+  if (!translate(*backing_, address, size, present_access(AccessKind::write), parts) || !aligned(address, size)) return false;
+  read_parts(parts, value);
+  return true;
+}
+
+bool Mmu::probe_store(uint64_t address, unsigned size) {
+  Part parts[2];
+  return translate(*backing_, address, size, present_access(AccessKind::write), parts) && aligned(address, size);
+}
+
+bool Mmu::system_load_slow(uint64_t address, void* value, unsigned size) {
+  Part parts[2];
+  if (!translate(supervisor_data_, address, size, {AccessKind::read, false, true}, parts)) return false;
+  read_parts(parts, value);
+  match_breakpoints(address, size, false);
+  return true;
+}
+
+bool Mmu::system_store_slow(uint64_t address, const void* value, unsigned size) {
+  Part parts[2];
+  if (!translate(supervisor_data_, address, size, {AccessKind::write, false, true}, parts)) return false;
+  write_parts(parts, value);
+  match_breakpoints(address, size, true);
+  return true;
+}
+
+bool Mmu::system_probe_store(uint64_t address, unsigned size) {
+  Part parts[2];
+  return translate(supervisor_data_, address, size, {AccessKind::write, false, true}, parts);
+}
+
+const uint8_t* Mmu::readable_run(uint64_t address) {
+  const TlbEntry& e = data_->at(address);
+  return (address ^ e.read_tag) < page_size ? host(address, e) : nullptr;
+}
+
+uint8_t* Mmu::writable_run(uint64_t address) {
+  const TlbEntry& e = data_->at(address);
+  return (address ^ e.write_tag) < page_size ? host(address, e) : nullptr;
+}
+
+// ---- Code
+
+bool Mmu::fetch_page(uint64_t address, CodePage& page) {
+  TlbSet& set = user_ ? user_code_ : supervisor_code_;
+  TlbEntry& e = set.at(address);
+  if ((address ^ e.read_tag) < page_size) [[likely]] {
+    page = {e.physical_page(), host(address & ~uint64_t{0xfff}, e)};
+    return true;
+  }
+  Part parts[2];
+  if (!translate(set, address, 1, present_access(AccessKind::fetch), parts)) return false;
+  page = {parts[0].physical & ~uint64_t{0xfff}, memory_.readable_page(parts[0].physical)};
+  return true;
+}
+
+// ---- Data breakpoints
+
+bool Mmu::watched(uint64_t page) const {
+  if (!(state_.dr7 & 0xff)) return false;
+  for (unsigned i = 0; i < 4; ++i) {
+    bool data = (state_.dr7 >> (16 + 4 * i) & 3) != 0;
+    if (state_.dr7 >> 2 * i & 3 && data && ((state_.dr[i] ^ page) & ~uint64_t{0xfff}) == 0) return true;
+  }
+  return false;
+}
+
+void Mmu::match_breakpoints(uint64_t address, unsigned size, bool write) {
+  if (!(state_.dr7 & 0xff)) return;
+  static constexpr unsigned length[4] = {1, 2, 8, 4};
+  for (unsigned i = 0; i < 4; ++i) {
+    unsigned kind = state_.dr7 >> (16 + 4 * i) & 3;
+    if (!(state_.dr7 >> 2 * i & 3) || !(kind == 3 || (kind == 1 && write))) continue;
+    unsigned span = length[state_.dr7 >> (18 + 4 * i) & 3];
+    uint64_t start = state_.dr[i] & ~uint64_t{span - 1};
+    if (address < start + span && start < address + size) {
+      state_.pending_debug |= uint64_t{1} << i;
+      had_effect = true;
+    }
+  }
+}
+
+// ---- Invalidation
+
+namespace {
+template <class... Sets, class What>
+void each(What what, Sets&... sets) {
+  (what(sets), ...);
+}
+}  // namespace
+
+void Mmu::flush_all() {
+  each([](TlbSet& s) { s.flush(false); }, user_data_, supervisor_data_, supervisor_ac_data_, user_code_, supervisor_code_);
+}
+
+void Mmu::flush_non_global() {
+  each([](TlbSet& s) { s.flush(true); }, user_data_, supervisor_data_, supervisor_ac_data_, user_code_, supervisor_code_);
+}
+
+void Mmu::flush_user_data() {
+  each([](TlbSet& s) { s.drop_if([](const TlbEntry& e, uint64_t) { return e.info & TlbEntry::user; }); }, user_data_,
+       supervisor_data_, supervisor_ac_data_);
+}
+
+void Mmu::flush_page(uint64_t address) {
+  each([=](TlbSet& s) { if (s.may_hold(address)) s.drop_page(address); }, user_data_, supervisor_data_, supervisor_ac_data_,
+       user_code_, supervisor_code_);
+}
+
+void Mmu::withhold_writes(uint64_t physical_page) {
+  each([=](TlbSet& s) { s.withhold_writes(physical_page); }, user_data_, supervisor_data_, supervisor_ac_data_);
+}
+
+void Mmu::withhold_all_writes() {
+  each([](TlbSet& s) { s.withhold_all_writes(); }, user_data_, supervisor_data_, supervisor_ac_data_);
+}
+
+}  // namespace matryoshka

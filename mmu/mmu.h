@@ -1,0 +1,141 @@
+// A processor's view of linear memory: fast through the TLB, exact through the slow path.
+//
+// Every access answers whether it went well, and a caller may not ignore that; the fault stands in `fault`. Nothing is
+// written before the whole access is known to be allowed, also where it crosses a page.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <cstring>
+
+#include "cpu/state/fault.h"
+#include "cpu/state/state.h"
+#include "devices/bus/bus.h"
+#include "mmu/memory.h"
+#include "mmu/paging.h"
+#include "mmu/tlb.h"
+
+namespace matryoshka {
+
+class Mmu {
+ public:
+  Mmu(CpuState& state, PhysicalMemory& memory, Fault& fault) : state_(state), memory_(memory), fault_(fault) { select(); }
+
+  PagingLimits limits;
+
+  // The fast paths: false means only that the slow one must be asked.
+  template <class T>
+  [[nodiscard]] bool try_load(uint64_t address, T& value) const {
+    const TlbEntry& e = data_->at(address);
+    if ((address ^ e.read_tag) > page_size - sizeof(T)) [[unlikely]] return false;
+    std::memcpy(&value, host(address, e), sizeof(T));
+    return true;
+  }
+  template <class T>
+  [[nodiscard]] bool try_store(uint64_t address, const T& value) {
+    const TlbEntry& e = data_->at(address);
+    if ((address ^ e.write_tag) > page_size - sizeof(T)) [[unlikely]] return false;
+    std::memcpy(host(address, e), &value, sizeof(T));
+    return true;
+  }
+  template <class T>
+  [[nodiscard]] bool try_load_for_store(uint64_t address, T& value) const {
+    const TlbEntry& e = data_->at(address);
+    if ((address ^ e.write_tag) > page_size - sizeof(T)) [[unlikely]] return false;
+    std::memcpy(&value, host(address, e), sizeof(T));
+    return true;
+  }
+  // The slow paths: any size to 64 bytes, every check, exact faults.
+  [[nodiscard]] bool load_slow(uint64_t address, void* value, unsigned size);
+  [[nodiscard]] bool store_slow(uint64_t address, const void* value, unsigned size);
+  // The read of a read-modify-write: checked as a write, so that the store that follows it cannot fault.
+  [[nodiscard]] bool load_for_store_slow(uint64_t address, void* value, unsigned size);
+  // Whether a store of `size` bytes would go well; for instructions that write several places or write late.
+  [[nodiscard]] bool probe_store(uint64_t address, unsigned size);
+
+  // The processor's own accesses, to descriptor tables, the TSS and the like: supervisor ones whatever the CPL.
+  template <class T>
+  [[nodiscard]] bool system_load(uint64_t address, T& value) {
+    return system_load_slow(address, &value, sizeof(T));
+  }
+  template <class T>
+  [[nodiscard]] bool system_store(uint64_t address, const T& value) {
+    return system_store_slow(address, &value, sizeof(T));
+  }
+  [[nodiscard]] bool system_probe_store(uint64_t address, unsigned size);
+
+  // For instructions that work on whole runs of memory (REP): the host bytes from `address` to the end of its page, if they
+  // are plain memory; null says to go the slow way, element by element. Never faults.
+  const uint8_t* readable_run(uint64_t address);
+  uint8_t* writable_run(uint64_t address);
+
+  // Where the instruction at this linear address lies. The page's host bytes, or null if it must be fetched from the bus.
+  struct CodePage {
+    uint64_t physical;
+    const uint8_t* host;
+  };
+  [[nodiscard]] bool fetch_page(uint64_t address, CodePage& page);
+
+  // The set in use follows CPL, AC and alignment checking: call after any of them has changed.
+  void select();
+
+  void flush_all();
+  void flush_non_global();
+  void flush_user_data();  // PKRU has changed
+  void flush_page(uint64_t address);
+  void withhold_writes(uint64_t physical_page);
+  void withhold_all_writes();
+
+  // The local APIC's page answers before memory does.
+  void set_local_page(uint64_t address, BusTarget* target) {
+    local_page_ = address, local_target_ = target;
+    flush_all();
+  }
+
+  // An access reached a device, or hit a data breakpoint: the engine ends the block after the instruction and clears this.
+  bool had_effect = false;
+
+  uint64_t physical_load(uint64_t address, unsigned size);
+  void physical_store(uint64_t address, unsigned size, uint64_t value);
+
+ private:
+  static uint8_t* host(uint64_t address, const TlbEntry& e) {
+    return reinterpret_cast<uint8_t*>(static_cast<uintptr_t>(address + e.addend));
+  }
+  struct Part {
+    uint64_t physical;
+    unsigned size;
+  };
+  [[nodiscard]] bool system_load_slow(uint64_t address, void* value, unsigned size);
+  [[nodiscard]] bool system_store_slow(uint64_t address, const void* value, unsigned size);
+
+  // Cuts an access at a page boundary and translates both parts before anything is read or written.
+  [[nodiscard]] bool translate(TlbSet& set, uint64_t address, unsigned size, Access access, Part (&parts)[2]);
+  [[nodiscard]] bool translate_page(TlbSet& set, uint64_t address, Access access, uint64_t& physical);
+  void fill(TlbSet& set, uint64_t linear, const Translation& found, bool is_write);
+  void open_tags(TlbEntry& entry, uint64_t linear);
+  bool watched(uint64_t page) const;
+  void match_breakpoints(uint64_t address, unsigned size, bool write);
+  bool aligned(uint64_t address, unsigned size);
+  void read_parts(const Part (&parts)[2], void* value);
+  void write_parts(const Part (&parts)[2], const void* value);
+  uint64_t wrap(uint64_t address) const { return state_.long_mode() ? address : static_cast<uint32_t>(address); }
+  Access present_access(AccessKind kind) const { return {kind, user_, false}; }
+
+  CpuState& state_;
+  PhysicalMemory& memory_;
+  Fault& fault_;
+  uint64_t local_page_ = ~uint64_t{0};
+  BusTarget* local_target_ = nullptr;
+  bool user_ = false;
+  bool check_alignment_ = false;
+
+  // User, supervisor, supervisor with AC set (SMAP lets it through); and one that stays empty, in use under alignment checking, so
+  // that every access takes the slow path, where alignment is looked at.
+  TlbSet user_data_, supervisor_data_, supervisor_ac_data_, no_data_;
+  TlbSet user_code_, supervisor_code_;
+  TlbSet* data_ = &supervisor_data_;
+  TlbSet* backing_ = &supervisor_data_;  // where the slow path keeps what it finds
+};
+
+}  // namespace matryoshka

@@ -1,0 +1,48 @@
+// The page walk: linear address to guest-physical address, as "Paging" in the manual's volume 3A lays it out.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/state/fault.h"
+#include "cpu/state/state.h"
+#include "mmu/memory.h"
+
+namespace matryoshka {
+
+enum class AccessKind : uint8_t { read, write, fetch };
+
+struct Access {
+  AccessKind kind;
+  bool user;      // made at CPL 3, and not one of the processor's own (descriptor tables, TSS)
+  bool implicit;  // one of the processor's own: SMAP holds whatever AC says
+};
+
+// What a walk found. `permits_*` speak for the access class (user, or supervisor under the present SMAP/AC) that walked.
+struct Translation {
+  uint64_t physical;
+  bool permits_read;
+  bool permits_write;  // and the dirty bit is set, so a store needs no walk
+  bool global;
+  bool user_page;
+  uint8_t page_bits;  // 12, 21, 22 or 30
+};
+
+// The reserved bits of a CR3 or a table entry follow from this.
+struct PagingLimits {
+  unsigned physical_bits = 39;
+  bool gigabyte_pages = true;
+};
+
+bool canonical(const CpuState& state, uint64_t address);
+
+// Sets accessed and dirty bits. On failure the page fault stands in `fault`.
+[[nodiscard]] bool walk(CpuState& state, PhysicalMemory& memory, const PagingLimits& limits, uint64_t linear, Access access,
+                        Translation& result, Fault& fault);
+
+// For the inspector and debuggers: translates without permission checks and without a trace in memory.
+[[nodiscard]] bool peek_physical(const CpuState& state, const PhysicalMemory& memory, uint64_t linear, uint64_t& physical);
+
+// PAE paging keeps its four top entries in the processor. False if one has a reserved bit set, which is #GP for MOV CR3.
+[[nodiscard]] bool load_pdptes(CpuState& state, const PhysicalMemory& memory, const PagingLimits& limits, uint64_t cr3);
+
+}  // namespace matryoshka

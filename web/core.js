@@ -1,0 +1,151 @@
+// One machine in one instance of the core: the C functions of web/api/api.cpp as a JavaScript object. It runs on the
+// thread that calls it; service.js gives it a life of its own.
+
+import { MachineError } from "./errors.js";
+import { guarded, instantiateCore } from "./loader.js";
+
+export const PORTS = ["serial", "console", "debugcon"];
+const REASONS = ["budget", "idle", "stopped", "tick-limit", "power-off", "reset", "debug-exit", "triple-fault", "halted"];
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+export class Core {
+  #exports;
+  #memory;
+
+  constructor(module, room) {
+    ({ exports: this.#exports, memory: this.#memory } = instantiateCore(module, room));
+  }
+
+  // What a command line asks for: { plan } or { help }. The files named in plan.files are still to be read.
+  static plan(module, args, { atTerminal = true, now = Date.now() / 1000 } = {}) {
+    return new Core(module).#configure(args, atTerminal, now);
+  }
+
+  // Makes the machine of a plan. `files` are the bytes of plan.files, in their order.
+  static create(module, args, plan, files, { output, atTerminal = true, now = Date.now() / 1000 } = {}) {
+    const size = files.reduce((sum, bytes) => sum + bytes.length, 0);
+    // A snapshot knows the size of its memory and we do not; that instance grows as it must.
+    const growth = plan.loadState ? Infinity : plan.memory + size;
+    const core = new Core(module, { guestBytes: plan.memory + size, growth, output });
+    core.#configure(args, atTerminal, now);
+    files.forEach((bytes, i) => {
+      const at = core.#call("mx_file", i, bytes.length) >>> 0;
+      core.#bytes(at, bytes.length).set(bytes);
+    });
+    if (core.#call("mx_create")) throw new MachineError("E_REFUSED", core.#text());
+    return core;
+  }
+
+  #configure(args, atTerminal, now) {
+    this.#fill(encoder.encode(args.map((arg) => `${arg}\0`).join("")));
+    const answer = this.#call("mx_configure", atTerminal ? 1 : 0, now);
+    if (answer === 1) throw new MachineError("E_OPTIONS", this.#text());
+    return answer === 2 ? { help: this.#text() } : { plan: JSON.parse(this.#text()) };
+  }
+
+  // Runs for about so many ticks; answers why it returned.
+  run(ticks) {
+    try {
+      return REASONS[this.#exports.mx_run(ticks)];
+    } catch (error) {
+      guarded(this.#memory, () => {
+        throw error;
+      });
+    }
+  }
+
+  stop() {
+    this.#call("mx_stop");
+  }
+  setTickLimit(tick) {
+    this.#call("mx_set_tick_limit", tick ?? -1);
+  }
+  reset() {
+    this.#call("mx_reset");
+  }
+  pressPowerButton() {
+    this.#call("mx_press_power_button");
+  }
+  input(port, bytes) {
+    if (bytes.length === 0) return;
+    this.#fill(bytes);
+    this.#call("mx_input", PORTS.indexOf(port), bytes.length);
+  }
+  resize(columns, rows) {
+    this.#call("mx_resize", columns, rows);
+  }
+  pace(nanoseconds) {
+    this.#call("mx_pace", nanoseconds);
+  }
+
+  get nanosecondsUntilWake() {
+    return this.#call("mx_nanoseconds_until_wake");
+  }
+  get hostClock() {
+    return this.#call("mx_host_clock") !== 0;
+  }
+  get ticks() {
+    return this.#call("mx_ticks");
+  }
+  get retired() {
+    return this.#call("mx_retired");
+  }
+  get exitCode() {
+    return this.#call("mx_exit_code");
+  }
+  get memoryBytes() {
+    return this.#memory.buffer.byteLength;
+  }
+
+  // Over every saved bit and all memory, as 16 hexadecimal digits.
+  hash() {
+    return BigInt.asUintN(64, this.#call("mx_hash")).toString(16).padStart(16, "0");
+  }
+  stats({ wallSeconds = 0, ended = "", status = 0, peakMemory = this.memoryBytes } = {}) {
+    this.#fill(encoder.encode(`${ended}\0`));
+    this.#call("mx_stats", wallSeconds, peakMemory, status);
+    return JSON.parse(this.#text());
+  }
+  describe() {
+    this.#call("mx_describe");
+    return this.#text();
+  }
+  save() {
+    this.#call("mx_save");
+    return this.#takeResult();
+  }
+  record() {
+    this.#call("mx_record");
+  }
+  recording() {
+    this.#call("mx_recording");
+    return this.#takeResult();
+  }
+
+  // --- Bytes across the border -----------------------------------------------
+
+  #call(name, ...numbers) {
+    return guarded(this.#memory, () => this.#exports[name](...numbers));
+  }
+  #bytes(at, size) {
+    return new Uint8Array(this.#memory.buffer, at, size);
+  }
+  #fill(bytes) {
+    const at = this.#call("mx_buffer", bytes.length) >>> 0;
+    this.#bytes(at, bytes.length).set(bytes);
+  }
+  #result() {
+    const size = this.#exports.mx_result_size() >>> 0;
+    return this.#bytes(this.#exports.mx_result() >>> 0, size);
+  }
+  #text() {
+    return decoder.decode(this.#result());
+  }
+  #takeResult() {
+    const bytes = this.#result().slice();
+    this.#call("mx_drop_result");
+    return bytes;
+  }
+}

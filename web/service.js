@@ -1,0 +1,264 @@
+// A machine that lives by itself: it downloads its files, runs in turns, and speaks with its owner in messages. worker.js
+// puts it into a Web Worker; in Node machine.js calls it directly.
+//
+// The owner sends { id, call, args } and gets { id, result } or { id, error }. Unasked come { event: "state" | "output" |
+// "progress" | "stats" | "error", ... }. A turn takes about 8 ms, and turns follow each other through a MessageChannel;
+// timers, which browsers slow down, are used only to wait while the guest has nothing to do.
+
+import { Core, PORTS } from "./core.js";
+import { fetchFiles } from "./files.js";
+import { MachineError, asMachineError } from "./errors.js";
+import { Script } from "./script.js";
+import { compileCore } from "./loader.js";
+
+// Short enough that V8 replaces the code it begins with, long enough that the call costs nothing: about 100 microseconds.
+const SLICE_TICKS = 8_000;
+const TURN_MS = 8;
+const STATS_MS = 500;
+const LONGEST_WAIT_MS = 1000;
+// Output that the owner has not shown yet. A guest that writes without end waits, and Ctrl-C works at once.
+const MOST_UNSHOWN = 256 * 1024;
+
+const now = () => performance.now();
+
+function turnScheduler(run) {
+  if (typeof setImmediate === "function") return () => setImmediate(run);
+  const channel = new MessageChannel();
+  channel.port1.onmessage = run;
+  return () => channel.port2.postMessage(0);
+}
+
+export function serve(post) {
+  let module, args, plan, core, script;
+  let state = "loading";
+  let output = PORTS.map(() => []);
+  let unshown = 0;
+  let lastPace = 0, expectedWait = 0;
+  let timer = null, scheduled = false;
+  let stopAt = null, matched = false;
+  let shown = { time: 0, retired: 0 };
+  const scheduleTurn = turnScheduler(() => {
+    scheduled = false;
+    turn();
+  });
+
+  function wake() {
+    if (timer !== null) clearTimeout(timer);
+    timer = null;
+    if (state === "running" && !scheduled) {
+      scheduled = true;
+      scheduleTurn();
+    }
+  }
+
+  function setState(next, facts = {}) {
+    state = next;
+    post({ event: "state", state, ticks: core?.ticks ?? 0, ...facts });
+  }
+
+  // From inside Core.run().
+  function received(port, byte) {
+    output[port].push(byte);
+    if (script.idle) return;
+    const action = script.watch(port, byte);
+    if (action === "end") {
+      matched = true;
+      core.stop();
+    } else if (action) {
+      core.input(PORTS[port], action);
+    }
+  }
+
+  function flush() {
+    output.forEach((bytes, port) => {
+      if (bytes.length === 0) return;
+      unshown += bytes.length;
+      const data = Uint8Array.from(bytes);
+      output[port] = [];
+      post({ event: "output", port: PORTS[port], bytes: data }, [data.buffer]);
+    });
+  }
+
+  function reportStats(force = false) {
+    const time = now();
+    if (!force && time - shown.time < STATS_MS) return;
+    const retired = core.retired;
+    const seconds = (time - shown.time) / 1000;
+    post({ event: "stats", ticks: core.ticks, instructions: retired, mips: Math.max(0, retired - shown.retired) / seconds / 1e6 });
+    shown = { time, retired };
+  }
+
+  function turn() {
+    if (state !== "running" || unshown > MOST_UNSHOWN) return;
+    try {
+      const began = now();
+      if (core.hostClock) {
+        // After a laptop's sleep the guest's clock goes on; it does not catch up.
+        core.pace(Math.min(began - lastPace, expectedWait + 1000) * 1e6);
+        lastPace = began;
+        expectedWait = 0;
+      }
+      let reason;
+      do {
+        reason = core.run(SLICE_TICKS);
+      } while (reason === "budget" && !matched && now() - began < TURN_MS);
+      flush();
+      reportStats();
+      after(reason);
+    } catch (error) {
+      fail(error);
+    }
+  }
+
+  function after(reason) {
+    if (matched) {
+      matched = false;
+      setState("paused", { reason: "match" });
+      return;
+    }
+    switch (reason) {
+      case "budget":
+      case "stopped":
+        wake();
+        return;
+      case "idle": {
+        expectedWait = Math.min(core.nanosecondsUntilWake / 1e6, LONGEST_WAIT_MS);
+        if (expectedWait < 1) return wake();
+        timer = setTimeout(wake, expectedWait);
+        return;
+      }
+      case "tick-limit":
+        setState("paused", { reason });
+        return;
+      case "power-off":
+      case "reset":
+        setState("shutdown", { reason });
+        break;
+      case "debug-exit":
+        setState("shutdown", { reason, exitCode: core.exitCode });
+        break;
+      default:
+        setState("halted", { reason, processor: core.describe() });
+    }
+    reportStats(true);
+  }
+
+  function fail(error) {
+    flush();
+    const known = asMachineError(error);
+    setState("error", { error: known.toJSON() });
+    post({ event: "error", error: known.toJSON() });
+  }
+
+  function alive() {
+    if (!core) throw new MachineError("E_ENDED", "There is no machine; create one first");
+    if (state === "error") throw new MachineError("E_ENDED", "The machine has failed; create a new one");
+  }
+
+  function make(files) {
+    script = new Script(plan);
+    core = Core.create(module, args, plan, files, { output: received });
+    if (plan.record !== "") core.record();
+    setState("ready");
+  }
+
+  let files;
+
+  const calls = {
+    async create(request) {
+      const progress = (loaded, total, file) => post({ event: "progress", loaded, total, file });
+      const arrived = await fetchFiles([request.core, ...request.files], progress, compileCore);
+      module = arrived[0];
+      args = request.args;
+      ({ plan } = Core.plan(module, args));
+      files = arrived.slice(1);
+      make(files);
+      return { memory: plan.memory, hostClock: core.hostClock };
+    },
+    start({ stopAt: tick } = {}) {
+      alive();
+      if (state === "halted" || state === "shutdown") throw new MachineError("E_ENDED", "The guest has ended; reset the machine first");
+      if (tick !== undefined) stopAt = tick;
+      core.setTickLimit(stopAt);
+      if (state === "running") return;
+      lastPace = now();
+      expectedWait = 0;
+      shown = { time: lastPace, retired: core.retired };
+      setState("running");
+      wake();
+    },
+    pause() {
+      alive();
+      if (state === "running") setState("paused", { reason: "asked" });
+    },
+    reset() {
+      // A failed core cannot be used again; a new one starts from the same files.
+      if (state === "error" || !core) make(files);
+      const was = state;
+      core.reset();
+      if (was === "running") return;
+      setState("ready");
+      calls.start();
+    },
+    power() {
+      alive();
+      core.pressPowerButton();
+      wake();
+    },
+    write({ port, bytes }) {
+      alive();
+      core.input(port, bytes);
+      wake();
+    },
+    resize({ columns, rows }) {
+      alive();
+      core.resize(columns, rows);
+      wake();
+    },
+    shown({ bytes }) {
+      unshown -= bytes;
+      if (unshown <= MOST_UNSHOWN) wake();
+    },
+    stats() {
+      alive();
+      return core.stats();
+    },
+    hash() {
+      alive();
+      return core.hash();
+    },
+    describe() {
+      alive();
+      return core.describe();
+    },
+    saveState() {
+      alive();
+      return core.save();
+    },
+    recording() {
+      alive();
+      return core.recording();
+    },
+    // The machine that is there stays as it is unless the new one can be made.
+    loadState({ bytes }) {
+      const loaderArgs = ["--load-state", "snapshot"];
+      const { plan: loading } = Core.plan(module, loaderArgs);
+      const next = Core.create(module, loaderArgs, loading, [bytes], { output: received });
+      const running = state === "running";
+      core = next;
+      setState("paused", { reason: "loaded" });
+      if (running) calls.start();
+    },
+  };
+
+  return async function receive({ id, call, args: parameters }) {
+    try {
+      const result = await calls[call](parameters);
+      if (id !== undefined) post({ id, result });
+    } catch (error) {
+      const known = asMachineError(error);
+      if (call === "create" || known.code === "E_CORE" || known.code === "E_MEMORY") fail(known);
+      if (id !== undefined) post({ id, error: known.toJSON() });
+    }
+  };
+}
