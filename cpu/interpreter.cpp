@@ -47,6 +47,17 @@ struct HotIndex {
 };
 constexpr HotIndex hot_index;
 
+// Every line of hot.def names an instance, and none twice.
+constexpr bool hot_list_is_sound() {
+  for (unsigned i = 0; i < hot_count; ++i) {
+    if (hot_ids[i] == 0xffff) return false;
+    for (unsigned k = 0; k < i; ++k)
+      if (hot_ids[k] == hot_ids[i]) return false;
+  }
+  return true;
+}
+static_assert(hot_list_is_sound());
+
 }  // namespace
 
 uint16_t hot_handler(uint16_t id) { return hot_index.handler[id]; }

@@ -3,7 +3,7 @@
 // on purpose; then the test prints the new one.
 #include <catch2/catch.hpp>
 
-#include "float_values.h"
+#include "tests/float_values.h"
 
 using namespace matryoshka::fp;
 
@@ -38,7 +38,11 @@ struct Row {
   uint64_t expected;
 };
 
-#define RUN(expression) [](const Operands& v, Environment& e, Digest& d) { (void)v, (void)e; d.add(expression); }
+#define RUN(expression)                              \
+  [](const Operands& v, Environment& e, Digest& d) { \
+    (void)v, (void)e;                                \
+    d.add(expression);                               \
+  }
 
 const Row rows[] = {
     {"x87 add", RUN(add(v.a, v.b, e)), 0x57d2f79d3d423a9a},

@@ -1,10 +1,9 @@
 // The SSE lanes against a processor, under every MXCSR; and the special values in a table that needs none.
 #include <catch2/catch.hpp>
-
 #include <cmath>
 #include <cstring>
 
-#include "float_values.h"
+#include "tests/float_values.h"
 
 using namespace matryoshka::fp;
 
@@ -133,83 +132,95 @@ Outcome observe(uint64_t a, uint64_t b, uint64_t integer, uint32_t mxcsr, Run ru
   return {to_integer ? integer : uint64_t(_mm_cvtsi128_si64(first)), mxcsr & 0x3f};
 }
 
-#define RUN(instruction)                                                                                            \
-  [](__m128i& first, __m128i second, uint64_t& integer, uint32_t& mxcsr) {                                          \
-    register __m128i xmm0 asm("xmm0") = first;                                                                      \
-    register __m128i xmm1 asm("xmm1") = second;                                                                     \
-    register uint64_t rax asm("rax") = integer;                                                                     \
+#define RUN(instruction)                                                                                                \
+  [](__m128i& first, __m128i second, uint64_t& integer, uint32_t& mxcsr) {                                              \
+    register __m128i xmm0 asm("xmm0") = first;                                                                          \
+    register __m128i xmm1 asm("xmm1") = second;                                                                         \
+    register uint64_t rax asm("rax") = integer;                                                                         \
     asm volatile("lea 1f(%%rip), %%rcx\n mov %%rcx, %[resume]\n ldmxcsr %[mxcsr]\n" instruction "\n1: stmxcsr %[mxcsr]" \
-                 : "+x"(xmm0), "+r"(rax), [mxcsr] "+m"(mxcsr), [resume] "=m"(resume_at)                             \
-                 : "x"(xmm1)                                                                                        \
-                 : "rcx", "cc", "memory");                                                                          \
-    first = xmm0;                                                                                                   \
-    integer = rax;                                                                                                  \
+                 : "+x"(xmm0), "+r"(rax), [mxcsr] "+m"(mxcsr), [resume] "=m"(resume_at)                                 \
+                 : "x"(xmm1)                                                                                            \
+                 : "rcx", "cc", "memory");                                                                              \
+    first = xmm0;                                                                                                       \
+    integer = rax;                                                                                                      \
   }
 
 constexpr uint64_t mask32 = 0xffffffff;
 constexpr uint64_t untouched = 0x5555555555555555;  // in rax before the instruction
 
-#define LANE32(instruction) \
-  [](uint64_t a, uint64_t b, uint32_t mxcsr) { auto o = observe<false>(a, b, 0, mxcsr, RUN(instruction " %%xmm1, %%xmm0")); o.value &= mask32; return o; }
+#define LANE32(instruction)                                                      \
+  [](uint64_t a, uint64_t b, uint32_t mxcsr) {                                   \
+    auto o = observe<false>(a, b, 0, mxcsr, RUN(instruction " %%xmm1, %%xmm0")); \
+    o.value &= mask32;                                                           \
+    return o;                                                                    \
+  }
 #define LANE64(instruction) \
   [](uint64_t a, uint64_t b, uint32_t mxcsr) { return observe<false>(a, b, 0, mxcsr, RUN(instruction " %%xmm1, %%xmm0")); }
 #define TO_INTEGER(instruction) \
   [](uint64_t a, uint64_t b, uint32_t mxcsr) { return observe<true>(a, b, untouched, mxcsr, RUN(instruction)); }
-#define OURS(Bits, expression) \
-  [](uint64_t a_, uint64_t b_, Environment& e) -> uint64_t { Bits a{decltype(Bits::bits)(a_)}, b{decltype(Bits::bits)(b_)}; (void)a, (void)b, (void)e; return expression; }
+#define OURS(Bits, expression)                                     \
+  [](uint64_t a_, uint64_t b_, Environment& e) -> uint64_t {       \
+    Bits a{decltype(Bits::bits)(a_)}, b{decltype(Bits::bits)(b_)}; \
+    (void)a, (void)b, (void)e;                                     \
+    return expression;                                             \
+  }
 
 struct Instruction {
   const char* name;
   Theirs theirs;
   Ours ours;
   enum { lane, integer } destination = lane;  // what an unmasked exception leaves alone
-  bool wide_result = false;
 };
-
-#define ROWS(Format, LANE, s)                                                                    \
-  {"add" s, LANE("add" s), OURS(Format, add(a, b, e).bits)},                                     \
-  {"sub" s, LANE("sub" s), OURS(Format, subtract(a, b, e).bits)},                                \
-  {"mul" s, LANE("mul" s), OURS(Format, multiply(a, b, e).bits)},                                \
-  {"div" s, LANE("div" s), OURS(Format, divide(a, b, e).bits)},                                  \
-  {"sqrt" s, LANE("sqrt" s), OURS(Format, square_root(b, e).bits)},                              \
-  {"min" s, LANE("min" s), OURS(Format, minimum(a, b, e).bits)},                                 \
-  {"max" s, LANE("max" s), OURS(Format, maximum(a, b, e).bits)},                                 \
-  {"cmpeq" s, LANE("cmpeq" s), OURS(Format, all_ones<Format>(compare_predicate(a, b, 0, e)))},   \
-  {"cmplt" s, LANE("cmplt" s), OURS(Format, all_ones<Format>(compare_predicate(a, b, 1, e)))},   \
-  {"cmple" s, LANE("cmple" s), OURS(Format, all_ones<Format>(compare_predicate(a, b, 2, e)))},   \
-  {"cmpunord" s, LANE("cmpunord" s), OURS(Format, all_ones<Format>(compare_predicate(a, b, 3, e)))}, \
-  {"cmpneq" s, LANE("cmpneq" s), OURS(Format, all_ones<Format>(compare_predicate(a, b, 4, e)))}, \
-  {"cmpnlt" s, LANE("cmpnlt" s), OURS(Format, all_ones<Format>(compare_predicate(a, b, 5, e)))}, \
-  {"cmpnle" s, LANE("cmpnle" s), OURS(Format, all_ones<Format>(compare_predicate(a, b, 6, e)))}, \
-  {"cmpord" s, LANE("cmpord" s), OURS(Format, all_ones<Format>(compare_predicate(a, b, 7, e)))}, \
-  {"comi" s, TO_INTEGER("comi" s " %%xmm1, %%xmm0\n lahf\n movzbl %%ah, %%eax\n and $0x45, %%eax"), \
-   OURS(Format, condition_codes(compare(a, b, e))), Instruction::integer},               \
-  {"ucomi" s, TO_INTEGER("ucomi" s " %%xmm1, %%xmm0\n lahf\n movzbl %%ah, %%eax\n and $0x45, %%eax"), \
-   OURS(Format, condition_codes(compare_quiet(a, b, e))), Instruction::integer},         \
-  {"round" s " down", LANE("round" s " $1,"), OURS(Format, round_to_integer(b, 1, e).bits)},     \
-  {"round" s " by MXCSR", LANE("round" s " $4,"), OURS(Format, round_to_integer(b, 4, e).bits)}, \
-  {"round" s " nearest, quiet", LANE("round" s " $8,"), OURS(Format, round_to_integer(b, 8, e).bits)}, \
-  {"cvt" s "2si r64", TO_INTEGER("cvt" s "2si %%xmm1, %%rax"),                   \
-   OURS(Format, uint64_t(to_int64(b, e.rounding, e))), Instruction::integer},                \
-  {"cvt" s "2si r32", TO_INTEGER("cvt" s "2si %%xmm1, %%eax"),                  \
-   OURS(Format, uint32_t(to_int32(b, e.rounding, e))), Instruction::integer}, \
-  {"cvtt" s "2si r64", TO_INTEGER("cvtt" s "2si %%xmm1, %%rax"),                 \
-   OURS(Format, uint64_t(to_int64(b, Rounding::zero, e))), Instruction::integer},            \
-  {"cvtt" s "2si r32", TO_INTEGER("cvtt" s "2si %%xmm1, %%eax"),                \
-   OURS(Format, uint32_t(to_int32(b, Rounding::zero, e))), Instruction::integer}
 
 template <class Format>
 uint64_t all_ones(bool holds) {
   return holds ? uint64_t(decltype(Format::bits)(-1)) : 0;
 }
 
-#define FROM_INTEGER(instruction, mask) \
-  [](uint64_t a, uint64_t b, uint32_t mxcsr) { \
-    auto o = observe<false>(a, 0, b, mxcsr, RUN(instruction "")); o.value &= mask; return o; }
+#define COMPARISON(Format, predicate) OURS(Format, all_ones<Format>(compare_predicate(a, b, predicate, e)))
+#define ZF_PF_CF "\n lahf\n movzbl %%ah, %%eax\n and $0x45, %%eax"
+#define ROWS(Format, LANE, s)                                                                          \
+  {"add" s, LANE("add" s), OURS(Format, add(a, b, e).bits)},                                           \
+  {"sub" s, LANE("sub" s), OURS(Format, subtract(a, b, e).bits)},                                      \
+  {"mul" s, LANE("mul" s), OURS(Format, multiply(a, b, e).bits)},                                      \
+  {"div" s, LANE("div" s), OURS(Format, divide(a, b, e).bits)},                                        \
+  {"sqrt" s, LANE("sqrt" s), OURS(Format, square_root(b, e).bits)},                                    \
+  {"min" s, LANE("min" s), OURS(Format, minimum(a, b, e).bits)},                                       \
+  {"max" s, LANE("max" s), OURS(Format, maximum(a, b, e).bits)},                                       \
+  {"cmpeq" s, LANE("cmpeq" s), COMPARISON(Format, 0)},                                                 \
+  {"cmplt" s, LANE("cmplt" s), COMPARISON(Format, 1)},                                                 \
+  {"cmple" s, LANE("cmple" s), COMPARISON(Format, 2)},                                                 \
+  {"cmpunord" s, LANE("cmpunord" s), COMPARISON(Format, 3)},                                           \
+  {"cmpneq" s, LANE("cmpneq" s), COMPARISON(Format, 4)},                                               \
+  {"cmpnlt" s, LANE("cmpnlt" s), COMPARISON(Format, 5)},                                               \
+  {"cmpnle" s, LANE("cmpnle" s), COMPARISON(Format, 6)},                                               \
+  {"cmpord" s, LANE("cmpord" s), COMPARISON(Format, 7)},                                               \
+  {"comi" s, TO_INTEGER("comi" s " %%xmm1, %%xmm0" ZF_PF_CF),                                          \
+   OURS(Format, condition_codes(compare(a, b, e))), Instruction::integer},                             \
+  {"ucomi" s, TO_INTEGER("ucomi" s " %%xmm1, %%xmm0" ZF_PF_CF),                                        \
+   OURS(Format, condition_codes(compare_quiet(a, b, e))), Instruction::integer},                       \
+  {"round" s " down", LANE("round" s " $1,"), OURS(Format, round_to_integer(b, 1, e).bits)},           \
+  {"round" s " by MXCSR", LANE("round" s " $4,"), OURS(Format, round_to_integer(b, 4, e).bits)},       \
+  {"round" s " nearest, quiet", LANE("round" s " $8,"), OURS(Format, round_to_integer(b, 8, e).bits)}, \
+  {"cvt" s "2si r64", TO_INTEGER("cvt" s "2si %%xmm1, %%rax"),                                         \
+   OURS(Format, uint64_t(to_int64(b, e.rounding, e))), Instruction::integer},                          \
+  {"cvt" s "2si r32", TO_INTEGER("cvt" s "2si %%xmm1, %%eax"),                                         \
+   OURS(Format, uint32_t(to_int32(b, e.rounding, e))), Instruction::integer},                          \
+  {"cvtt" s "2si r64", TO_INTEGER("cvtt" s "2si %%xmm1, %%rax"),                                       \
+   OURS(Format, uint64_t(to_int64(b, Rounding::zero, e))), Instruction::integer},                      \
+  {"cvtt" s "2si r32", TO_INTEGER("cvtt" s "2si %%xmm1, %%eax"),                                       \
+   OURS(Format, uint32_t(to_int32(b, Rounding::zero, e))), Instruction::integer}
+
+#define FROM_INTEGER(instruction, mask)                           \
+  [](uint64_t a, uint64_t b, uint32_t mxcsr) {                    \
+    auto o = observe<false>(a, 0, b, mxcsr, RUN(instruction)); \
+    o.value &= mask;                                              \
+    return o;                                                     \
+  }
 
 const Instruction instructions32[] = {
     ROWS(Binary32, LANE32, "ss"),
-    {"cvtss2sd", LANE64("cvtss2sd"), OURS(Binary32, to_binary64(b, e).bits), Instruction::lane, true},
+    {"cvtss2sd", LANE64("cvtss2sd"), OURS(Binary32, to_binary64(b, e).bits)},
 };
 const Instruction instructions64[] = {
     ROWS(Binary64, LANE64, "sd"),
@@ -268,13 +279,13 @@ namespace {
 using Packed = Outcome (*)(__m128i a, __m128i b, uint32_t mxcsr);
 
 // Only the flags: the lanes' values are compared above.
-#define PACKED(instruction)                                                                 \
-  [](__m128i a, __m128i b, uint32_t mxcsr) {                                                \
-    constexpr uint32_t everything_masked = 0x1f80;                                          \
-    uint64_t none = 0;                                                                      \
-    RUN(instruction " %%xmm1, %%xmm0")(a, b, none, mxcsr);                                  \
-    asm volatile("ldmxcsr %0" : : "m"(everything_masked));                                  \
-    return Outcome{0, mxcsr & 0x3f};                                                        \
+#define PACKED(instruction)                                \
+  [](__m128i a, __m128i b, uint32_t mxcsr) {               \
+    constexpr uint32_t everything_masked = 0x1f80;         \
+    uint64_t none = 0;                                     \
+    RUN(instruction " %%xmm1, %%xmm0")(a, b, none, mxcsr); \
+    asm volatile("ldmxcsr %0" : : "m"(everything_masked)); \
+    return Outcome{0, mxcsr & 0x3f};                       \
   }
 
 template <Binary64 (*lane)(Binary64, Binary64, Environment&)>
@@ -291,7 +302,8 @@ void differ_packed(const char* name, Packed theirs, uint8_t (*ours)(const Pair (
     const Pair lanes[] = {edgy_pair<Binary64>(g), edgy_pair<Binary64>(g)};
     const auto mxcsr = uint32_t(g.next() & 0xffc0);
     const auto expected = theirs(_mm_set_epi64x(int64_t(lanes[1].a), int64_t(lanes[0].a)),
-                                 _mm_set_epi64x(int64_t(lanes[1].b), int64_t(lanes[0].b)), mxcsr).flags;
+                                 _mm_set_epi64x(int64_t(lanes[1].b), int64_t(lanes[0].b)), mxcsr)
+                              .flags;
     const uint8_t found = ours(lanes, mxcsr);
     if (found == expected || ++differences > 8) continue;
     UNSCOPED_INFO(name << " mxcsr " << hex(mxcsr, 4) << ": " << hex(lanes[0].a, 16) << ", " << hex(lanes[0].b, 16) << "; "

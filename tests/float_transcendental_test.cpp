@@ -2,13 +2,12 @@
 // is there (MATRYOSHKA_MPFR); flags, C1 and specials against the processor underneath, whose last bit may differ.
 //
 // The figures, by function and region of operands: run with "[figures]".
-#include <catch2/catch.hpp>
-
 #include <algorithm>
+#include <catch2/catch.hpp>
 #include <cmath>
 #include <cstdio>
 
-#include "float_x87.h"
+#include "tests/float_x87.h"
 #ifdef MATRYOSHKA_MPFR
 #include <mpfr.h>
 #endif
@@ -22,7 +21,12 @@ constexpr Float80 infinite = float80(false, 0x7fff, one), zero_ = float80_zero, 
 constexpr Float80 half = float80(false, 0x3ffe, one), tiny = float80(false, 0x3fff - 8000, one), denormal_ = float80(false, 0, 1);
 constexpr Float80 beyond = float80(true, 0x3fff + 63, one);
 
-#define ST0(expression) [](Outcome& o, Environment& e) { const Float80 x = o.st0, y = o.st1; (void)y; o.st0 = expression; }
+#define ST0(expression)                 \
+  [](Outcome& o, Environment& e) {      \
+    const Float80 x = o.st0, y = o.st1; \
+    (void)y;                            \
+    o.st0 = expression;                 \
+  }
 
 struct Special {
   const char* text;
@@ -39,16 +43,21 @@ const Special specials[] = {
     {"sin inf", ST0(sine(x, e).value), infinite, zero_, 0x37f, float80_indefinite, invalid},
     {"sin 1", ST0(sine(x, e).value), one_, zero_, 0x37f, float80(false, 0x3ffe, 0xd76aa47848677021), inexact | C1},
     {"tan 1", ST0(tangent(x, e).value), one_, zero_, 0x37f, float80(false, 0x3fff, 0xc75922e5f71d2dc5), inexact},
-    {"cos of pi/2 rounded down is what is left of 66 bits", ST0(cosine(x, e).value), float80(false, 0x3fff, 0xc90fdaa22168c234), zero_, 0x37f, float80(false, 0x3fbf, 0xc000000000000000), inexact | C1},
-    {"sin 2^62", ST0(sine(x, e).value), float80(false, 0x3fff + 62, one), zero_, 0x37f, float80(true, 0x3ffe, 0xb506a9dd559cf157), inexact},
+    {"cos of pi/2 rounded down is what is left of 66 bits", ST0(cosine(x, e).value), float80(false, 0x3fff, 0xc90fdaa22168c234),
+     zero_, 0x37f, float80(false, 0x3fbf, 0xc000000000000000), inexact | C1},
+    {"sin 2^62", ST0(sine(x, e).value), float80(false, 0x3fff + 62, one), zero_, 0x37f, float80(true, 0x3ffe, 0xb506a9dd559cf157),
+     inexact},
     {"sin -2^63 is out of range", ST0(sine(x, e).out_of_range ? x : zero_), beyond, zero_, 0x37f, beyond, 0},
     {"sin x < x, rounding down", ST0(sine(x, e).value), tiny, zero_, 0x77f, float80(false, 0x3ffe - 8000, ~uint64_t{0}), inexact},
     {"sin x < x, to nearest", ST0(sine(x, e).value), tiny, zero_, 0x37f, tiny, inexact | C1},
-    {"tan x > x, rounding up", ST0(tangent(x, e).value), tiny, zero_, 0xb7f, float80(false, 0x3fff - 8000, one + 1), inexact | C1},
+    {"tan x > x, rounding up", ST0(tangent(x, e).value), tiny, zero_, 0xb7f, float80(false, 0x3fff - 8000, one + 1),
+     inexact | C1},
     {"cos x < 1, rounding to zero", ST0(cosine(x, e).value), tiny, zero_, 0xf7f, float80(false, 0x3ffe, ~uint64_t{0}), inexact},
     {"arctan 1/1 is pi/4", ST0(arctangent(y, x, e)), one_, one_, 0x37f, float80(false, 0x3ffe, 0xc90fdaa22168c235), inexact | C1},
-    {"arctan inf/-inf is 3/4 pi", ST0(arctangent(y, x, e)), negate(infinite), infinite, 0x37f, float80(false, 0x4000, 0x96cbe3f9990e91a8), inexact | C1},
-    {"arctan -0/-1 is -pi", ST0(arctangent(y, x, e)), negate(one_), negate(zero_), 0xf7f, float80(true, 0x4000, 0xc90fdaa22168c234), inexact},
+    {"arctan inf/-inf is 3/4 pi", ST0(arctangent(y, x, e)), negate(infinite), infinite, 0x37f,
+     float80(false, 0x4000, 0x96cbe3f9990e91a8), inexact | C1},
+    {"arctan -0/-1 is -pi", ST0(arctangent(y, x, e)), negate(one_), negate(zero_), 0xf7f,
+     float80(true, 0x4000, 0xc90fdaa22168c234), inexact},
     {"arctan 0/0 is 0", ST0(arctangent(y, x, e)), zero_, negate(zero_), 0x37f, negate(zero_), 0},
     {"arctan 1/inf is 0", ST0(arctangent(y, x, e)), infinite, one_, 0x37f, zero_, 0},
     {"2^1 - 1", ST0(power_of_two_minus_one(x, e)), one_, zero_, 0x37f, one_, inexact},
@@ -62,10 +71,12 @@ const Special specials[] = {
     {"log2(-1) is invalid", ST0(y_log2_x(y, x, e)), negate(one_), one_, 0x37f, float80_indefinite, invalid},
     {"log2(1) is 0", ST0(y_log2_x(y, x, e)), one_, negate(one_), 0x37f, negate(zero_), 0},
     {"log2(1/2) is -1", ST0(y_log2_x(y, x, e)), half, one_, 0x37f, negate(one_), inexact},
-    {"denormal * log2(1/2) underflows", ST0(y_log2_x(y, x, e)), half, denormal_, 0x37f, negate(denormal_), inexact | underflow | denormal},
+    {"denormal * log2(1/2) underflows", ST0(y_log2_x(y, x, e)), half, denormal_, 0x37f, negate(denormal_),
+     inexact | underflow | denormal},
     {"log2(1 + 0) is 0", ST0(y_log2_x_plus_one(y, x, e)), negate(zero_), one_, 0x37f, negate(zero_), 0},
     {"inf * log2(1 + 0) is invalid", ST0(y_log2_x_plus_one(y, x, e)), zero_, infinite, 0x37f, float80_indefinite, invalid},
-    {"log2(1 + 2^-8000) is 2^-8000 log2(e)", ST0(y_log2_x_plus_one(y, x, e)), tiny, one_, 0x37f, float80(false, 0x3fff - 8000, 0xb8aa3b295c17f0bc), inexact | C1},
+    {"log2(1 + 2^-8000) is 2^-8000 log2(e)", ST0(y_log2_x_plus_one(y, x, e)), tiny, one_, 0x37f,
+     float80(false, 0x3fff - 8000, 0xb8aa3b295c17f0bc), inexact | C1},
 };
 
 }  // namespace
@@ -109,16 +120,25 @@ Float80 second_operand(Generator& g, const Region& region) {
 }
 
 const Region regions[] = {
-    {f2xm1, "f2xm1   2^-16382..2^-60", -16382, -60}, {f2xm1, "f2xm1   2^-60..1", -60, 0},
-    {fyl2x, "fyl2x   near 1", -1, 1},                {fyl2x, "fyl2x   2^-16382..2^16384", -16382, 16384},
-    {fyl2xp1, "fyl2xp1 2^-16000..2^-60", -16000, -60}, {fyl2xp1, "fyl2xp1 2^-60..1/4", -60, -2},
+    {f2xm1, "f2xm1   2^-16382..2^-60", -16382, -60},
+    {f2xm1, "f2xm1   2^-60..1", -60, 0},
+    {fyl2x, "fyl2x   near 1", -1, 1},
+    {fyl2x, "fyl2x   2^-16382..2^16384", -16382, 16384},
+    {fyl2xp1, "fyl2xp1 2^-16000..2^-60", -16000, -60},
+    {fyl2xp1, "fyl2xp1 2^-60..1/4", -60, -2},
     {fyl2xp1, "fyl2xp1 1/4..1 (undefined)", -2, 0},
-    {fpatan, "fpatan  |x| near 1", -3, 4},           {fpatan, "fpatan  |x| 2^-16000..2^16000", -16000, 16000},
-    {fsin, "fsin    2^-16382..2^-30", -16382, -30},  {fsin, "fsin    2^-30..1", -30, 0},
-    {fsin, "fsin    1..2^10", 0, 10},                {fsin, "fsin    2^10..2^63", 10, 63},
-    {fcos, "fcos    2^-40..1", -40, 0},              {fcos, "fcos    1..2^10", 0, 10},
-    {fcos, "fcos    2^10..2^63", 10, 63},            {fptan, "fptan   2^-16382..2^-30", -16382, -30},
-    {fptan, "fptan   2^-30..1", -30, 0},             {fptan, "fptan   1..2^10", 0, 10},
+    {fpatan, "fpatan  |x| near 1", -3, 4},
+    {fpatan, "fpatan  |x| 2^-16000..2^16000", -16000, 16000},
+    {fsin, "fsin    2^-16382..2^-30", -16382, -30},
+    {fsin, "fsin    2^-30..1", -30, 0},
+    {fsin, "fsin    1..2^10", 0, 10},
+    {fsin, "fsin    2^10..2^63", 10, 63},
+    {fcos, "fcos    2^-40..1", -40, 0},
+    {fcos, "fcos    1..2^10", 0, 10},
+    {fcos, "fcos    2^10..2^63", 10, 63},
+    {fptan, "fptan   2^-16382..2^-30", -16382, -30},
+    {fptan, "fptan   2^-30..1", -30, 0},
+    {fptan, "fptan   1..2^10", 0, 10},
     {fptan, "fptan   2^10..2^63", 10, 63},
 };
 
@@ -144,9 +164,11 @@ void replace(Outcome& o, const Trigonometric& result) {
 }
 
 #ifdef HAVE_X87
-#define BOTH(instruction, ours) {instruction, ours, X87(instruction)}
+#define BOTH(instruction, ours) \
+  { instruction, ours, X87(instruction) }
 #else
-#define BOTH(instruction, ours) {instruction, ours}
+#define BOTH(instruction, ours) \
+  { instruction, ours }
 #endif
 // In the order of Function. The two-operand instructions pop; what then stands in ST(1) says nothing.
 const Instruction instructions[] = {
@@ -242,10 +264,10 @@ double error_in_ulps(Float80 value, Real& truth) {
 }
 
 struct Errors {
-  double nearest = 0;      // the largest, to nearest
-  double past = 0;         // the largest on the wrong side, in the directed modes
-  double directed = 0;     // the largest on the right side
-  double theirs = 0;       // the processor's, to nearest
+  double nearest = 0;       // the largest, to nearest
+  double past = 0;          // the largest on the wrong side, in the directed modes
+  double directed = 0;      // the largest on the right side
+  double theirs = 0;        // the processor's, to nearest
   uint64_t other_bits = 0;  // results to nearest that differ from the processor's
 };
 
@@ -344,6 +366,9 @@ TEST_CASE("Transcendental instructions agree with the processor's up to the last
       if (ours == theirs) continue;
       uint16_t status_difference = ours.status ^ theirs.status;
       if (is_number(ours.st0) || is_number(ours.st1)) status_difference &= ~C1;
+      // At the ends of the range the bits beyond the last place decide whether the result overflows or is tiny.
+      if (ours.st0.exponent() >= 0x7ffe) status_difference &= ~overflow;
+      if (ours.st0.exponent() <= 1) status_difference &= ~underflow;
       if (status_difference == 0 && distance(ours.st0, theirs.st0) <= 1 && distance(ours.st1, theirs.st1) <= 1) {
         ++last_places;
         continue;

@@ -6,8 +6,8 @@
 #include <iterator>
 #include <string>
 
-#include "../cpu/float/float80.h"
-#include "../cpu/float/sse.h"
+#include "cpu/float/float80.h"
+#include "cpu/float/sse.h"
 
 namespace matryoshka::fp {
 

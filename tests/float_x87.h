@@ -4,7 +4,7 @@
 #include <array>
 #include <cstring>
 
-#include "float_values.h"
+#include "tests/float_values.h"
 
 namespace matryoshka::fp {
 
@@ -57,13 +57,13 @@ using Theirs = void (*)(Outcome& o, uint16_t control);
 
 // Loads ST(1), ST(0) and the control word, runs the instruction, and stores what it left; unmasked exceptions stay
 // pending until FNCLEX, so that their results can be looked at too.
-#define X87(instruction)                                                                                    \
-  [](Outcome& o, uint16_t control) {                                                                        \
-    asm volatile("fninit\n fldt %[st1]\n fldt %[st0]\n fldcw %[control]\n" instruction                      \
-                 "\n fnstsw %[status]\n fnclex\n fstpt %[st0]\n fstpt %[st1]\n fninit"                      \
-                 : [st0] "+m"(o.st0), [st1] "+m"(o.st1), [memory] "+m"(o.memory), [status] "=m"(o.status)   \
-                 : [control] "m"(control)                                                                   \
-                 : "memory", "cc", "rax");                                                                  \
+#define X87(instruction)                                                                                  \
+  [](Outcome& o, uint16_t control) {                                                                      \
+    asm volatile("fninit\n fldt %[st1]\n fldt %[st0]\n fldcw %[control]\n" instruction                    \
+                 "\n fnstsw %[status]\n fnclex\n fstpt %[st0]\n fstpt %[st1]\n fninit"                    \
+                 : [st0] "+m"(o.st0), [st1] "+m"(o.st1), [memory] "+m"(o.memory), [status] "=m"(o.status) \
+                 : [control] "m"(control)                                                                 \
+                 : "memory", "cc", "rax");                                                                \
   }
 #endif
 

@@ -1,8 +1,8 @@
 // The x87 library against the processor underneath: every basic operation, all roundings, precisions and masks, results
 // and flags. The table in front needs no processor; it shows the special values a reader may want to look up.
-#include <catch2/catch.hpp>
+#include "tests/float_x87.h"
 
-#include "float_x87.h"
+#include <catch2/catch.hpp>
 
 using namespace matryoshka::fp;
 
@@ -10,7 +10,8 @@ namespace {
 
 constexpr uint64_t one = uint64_t{1} << 63;  // the significand 1.0
 constexpr Float80 infinite = float80(false, 0x7fff, one);
-constexpr Float80 quiet_nan = float80(false, 0x7fff, 0xc000000000000123), signaling_nan = float80(false, 0x7fff, 0x8000000000000456);
+constexpr Float80 quiet_nan = float80(false, 0x7fff, 0xc000000000000123),
+                  signaling_nan = float80(false, 0x7fff, 0x8000000000000456);
 constexpr Float80 largest = float80(false, 0x7ffe, ~uint64_t{0}), smallest_normal = float80(false, 1, one);
 constexpr Float80 smallest = float80(false, 0, 1), unnormal = float80(false, 0x4000, 1), pseudo_denormal = float80(false, 0, one);
 constexpr Float80 two = float80(false, 0x4000, one), three = float80(false, 0x4000, one | one >> 1);
@@ -24,28 +25,42 @@ struct Special {
   uint16_t status;
 };
 
-#define ST0(expression) [](Outcome& o, Environment& e) { const Float80 a = o.st0, b = o.st1; (void)a, (void)b; o.st0 = expression; }
+#define ST0(expression)                 \
+  [](Outcome& o, Environment& e) {      \
+    const Float80 a = o.st0, b = o.st1; \
+    (void)a, (void)b;                   \
+    o.st0 = expression;                 \
+  }
 
 const Special specials[] = {
     {"inf - inf is invalid", ST0(subtract(a, b, e)), infinite, infinite, 0x37f, float80_indefinite, invalid},
     {"1 - 1 is +0, rounding down -0", ST0(subtract(a, b, e)), float80_one, float80_one, 0x77f, negate(float80_zero), 0},
     {"0 * inf is invalid", ST0(multiply(a, b, e)), float80_zero, infinite, 0x37f, float80_indefinite, invalid},
     {"1 / 0 is inf", ST0(divide(a, b, e)), float80_one, negate(float80_zero), 0x37f, negate(infinite), zero_divide},
-    {"0 / 0 is invalid, not a division by zero", ST0(divide(a, b, e)), float80_zero, float80_zero, 0x37f, float80_indefinite, invalid},
+    {"0 / 0 is invalid, not a division by zero", ST0(divide(a, b, e)), float80_zero, float80_zero, 0x37f, float80_indefinite,
+     invalid},
     {"denormal / 0 raises no DE", ST0(divide(a, b, e)), smallest, float80_zero, 0x37f, infinite, zero_divide},
-    {"1 / 3 to 24 bits, up", ST0(divide(a, b, e)), float80_one, three, 0x87f & ~0x300, float80(false, 0x3ffd, 0xaaaaab0000000000), inexact | C1},
-    {"1 / 3 to 53 bits, down", ST0(divide(a, b, e)), float80_one, three, 0x67f, float80(false, 0x3ffd, 0xaaaaaaaaaaaaa800), inexact},
+    {"1 / 3 to 24 bits, up", ST0(divide(a, b, e)), float80_one, three, 0x87f & ~0x300, float80(false, 0x3ffd, 0xaaaaab0000000000),
+     inexact | C1},
+    {"1 / 3 to 53 bits, down", ST0(divide(a, b, e)), float80_one, three, 0x67f, float80(false, 0x3ffd, 0xaaaaaaaaaaaaa800),
+     inexact},
     {"quiet beats signaling", ST0(add(a, b, e)), signaling_nan, quiet_nan, 0x37f, quiet_nan, invalid},
-    {"a signaling NaN is quieted", ST0(add(a, b, e)), signaling_nan, two, 0x37f, float80(false, 0x7fff, 0xc000000000000456), invalid},
-    {"the larger significand wins", ST0(add(a, b, e)), quiet_nan, float80(true, 0x7fff, 0xe000000000000000), 0x37f, float80(true, 0x7fff, 0xe000000000000000), 0},
+    {"a signaling NaN is quieted", ST0(add(a, b, e)), signaling_nan, two, 0x37f, float80(false, 0x7fff, 0xc000000000000456),
+     invalid},
+    {"the larger significand wins", ST0(add(a, b, e)), quiet_nan, float80(true, 0x7fff, 0xe000000000000000), 0x37f,
+     float80(true, 0x7fff, 0xe000000000000000), 0},
     {"unnormals are invalid", ST0(add(a, b, e)), unnormal, quiet_nan, 0x37f, float80_indefinite, invalid},
     {"a pseudo-denormal counts as denormal", ST0(add(a, b, e)), pseudo_denormal, float80_zero, 0x37f, smallest_normal, denormal},
     {"overflow goes to inf", ST0(add(a, b, e)), largest, largest, 0x37f, infinite, overflow | inexact | C1},
     {"overflow rounding to zero stops short", ST0(add(a, b, e)), largest, largest, 0xf7f, largest, overflow | inexact},
-    {"overflow to 24 bits stops shorter", ST0(add(a, b, e)), largest, largest, 0xc7f, float80(false, 0x7ffe, 0xffffff0000000000), overflow | inexact},
-    {"unmasked overflow is rebiased", ST0(add(a, b, e)), largest, largest, 0x377, float80(false, 0x7fff - 24576, ~uint64_t{0}), overflow},
-    {"masked exact underflow is silent", ST0(multiply(a, b, e)), smallest_normal, float80(false, 0x3ffe, one), 0x37f, float80(false, 0, one >> 1), 0},
-    {"unmasked exact underflow is not", ST0(multiply(a, b, e)), smallest_normal, float80(false, 0x3ffe, one), 0x36f, float80(false, 24576, one), underflow},
+    {"overflow to 24 bits stops shorter", ST0(add(a, b, e)), largest, largest, 0xc7f, float80(false, 0x7ffe, 0xffffff0000000000),
+     overflow | inexact},
+    {"unmasked overflow is rebiased", ST0(add(a, b, e)), largest, largest, 0x377, float80(false, 0x7fff - 24576, ~uint64_t{0}),
+     overflow},
+    {"masked exact underflow is silent", ST0(multiply(a, b, e)), smallest_normal, float80(false, 0x3ffe, one), 0x37f,
+     float80(false, 0, one >> 1), 0},
+    {"unmasked exact underflow is not", ST0(multiply(a, b, e)), smallest_normal, float80(false, 0x3ffe, one), 0x36f,
+     float80(false, 24576, one), underflow},
     {"unmasked DE leaves ST(0)", ST0(add(a, b, e)), smallest, two, 0x37d, smallest, denormal},
     {"the root of -0 is -0", ST0(square_root(a, e)), negate(float80_zero), two, 0x37f, negate(float80_zero), 0},
     {"the root of -1 is invalid", ST0(square_root(a, e)), negate(float80_one), two, 0x37f, float80_indefinite, invalid},
@@ -127,9 +142,12 @@ void differ(const Instruction& instruction, uint64_t count, Memory memory = null
 
 const Instruction register_instructions[] = {
     {"fadd", Writes::register_, C1, X87("fadd %%st(1), %%st"), [](Outcome& o, Environment& e) { o.st0 = add(o.st0, o.st1, e); }},
-    {"fsub", Writes::register_, C1, X87("fsub %%st(1), %%st"), [](Outcome& o, Environment& e) { o.st0 = subtract(o.st0, o.st1, e); }},
-    {"fmul", Writes::register_, C1, X87("fmul %%st(1), %%st"), [](Outcome& o, Environment& e) { o.st0 = multiply(o.st0, o.st1, e); }},
-    {"fdiv", Writes::register_, C1, X87("fdiv %%st(1), %%st"), [](Outcome& o, Environment& e) { o.st0 = divide(o.st0, o.st1, e); }},
+    {"fsub", Writes::register_, C1, X87("fsub %%st(1), %%st"),
+     [](Outcome& o, Environment& e) { o.st0 = subtract(o.st0, o.st1, e); }},
+    {"fmul", Writes::register_, C1, X87("fmul %%st(1), %%st"),
+     [](Outcome& o, Environment& e) { o.st0 = multiply(o.st0, o.st1, e); }},
+    {"fdiv", Writes::register_, C1, X87("fdiv %%st(1), %%st"),
+     [](Outcome& o, Environment& e) { o.st0 = divide(o.st0, o.st1, e); }},
     {"fsqrt", Writes::register_, C1, X87("fsqrt"), [](Outcome& o, Environment& e) { o.st0 = square_root(o.st0, e); }},
     {"frndint", Writes::register_, C1, X87("frndint"), [](Outcome& o, Environment& e) { o.st0 = round_to_integer(o.st0, e); }},
     {"fscale", Writes::register_, C1, X87("fscale"), [](Outcome& o, Environment& e) { o.st0 = scale(o.st0, o.st1, e); }},
@@ -165,11 +183,16 @@ const Instruction register_instructions[] = {
 
 // The popping stores pop a copy.
 const Instruction store_instructions[] = {
-    {"fst m32", Writes::memory, C1, X87("fsts %[memory]"), [](Outcome& o, Environment& e) { to_memory(o, to_binary32(o.st0, e)); }},
-    {"fst m64", Writes::memory, C1, X87("fstl %[memory]"), [](Outcome& o, Environment& e) { to_memory(o, to_binary64(o.st0, e)); }},
-    {"fist m16", Writes::memory, C1, X87("fists %[memory]"), [](Outcome& o, Environment& e) { to_memory(o, to_int16(o.st0, e)); }},
-    {"fist m32", Writes::memory, C1, X87("fistl %[memory]"), [](Outcome& o, Environment& e) { to_memory(o, to_int32(o.st0, e)); }},
-    {"fistp m64", Writes::memory, C1, X87("fld %%st\n fistpll %[memory]"), [](Outcome& o, Environment& e) { to_memory(o, to_int64(o.st0, e)); }},
+    {"fst m32", Writes::memory, C1, X87("fsts %[memory]"),
+     [](Outcome& o, Environment& e) { to_memory(o, to_binary32(o.st0, e)); }},
+    {"fst m64", Writes::memory, C1, X87("fstl %[memory]"),
+     [](Outcome& o, Environment& e) { to_memory(o, to_binary64(o.st0, e)); }},
+    {"fist m16", Writes::memory, C1, X87("fists %[memory]"),
+     [](Outcome& o, Environment& e) { to_memory(o, to_int16(o.st0, e)); }},
+    {"fist m32", Writes::memory, C1, X87("fistl %[memory]"),
+     [](Outcome& o, Environment& e) { to_memory(o, to_int32(o.st0, e)); }},
+    {"fistp m64", Writes::memory, C1, X87("fld %%st\n fistpll %[memory]"),
+     [](Outcome& o, Environment& e) { to_memory(o, to_int64(o.st0, e)); }},
     {"fisttp m16", Writes::memory, C1, X87("fld %%st\n fisttps %[memory]"),
      [](Outcome& o, Environment& e) { e.rounding = Rounding::zero, to_memory(o, to_int16(o.st0, e)); }},
     {"fisttp m64", Writes::memory, C1, X87("fld %%st\n fisttpll %[memory]"),
@@ -184,31 +207,49 @@ void push(Outcome& o, Float80 value) {
 }
 
 const Instruction load32_instructions[] = {
-    {"fld m32", Writes::load, C1, X87("flds %[memory]"), [](Outcome& o, Environment& e) { push(o, load(in_memory<Binary32>(o), e)); }},
-    {"fadd m32", Writes::register_, C1, X87("fadds %[memory]"), [](Outcome& o, Environment& e) { o.st0 = add(o.st0, widen(in_memory<Binary32>(o), e), e); }},
-    {"fdivr m32", Writes::register_, C1, X87("fdivrs %[memory]"), [](Outcome& o, Environment& e) { o.st0 = divide(widen(in_memory<Binary32>(o), e), o.st0, e); }},
+    {"fld m32", Writes::load, C1, X87("flds %[memory]"),
+     [](Outcome& o, Environment& e) { push(o, load(in_memory<Binary32>(o), e)); }},
+    {"fadd m32", Writes::register_, C1, X87("fadds %[memory]"),
+     [](Outcome& o, Environment& e) { o.st0 = add(o.st0, widen(in_memory<Binary32>(o), e), e); }},
+    {"fdivr m32", Writes::register_, C1, X87("fdivrs %[memory]"),
+     [](Outcome& o, Environment& e) { o.st0 = divide(widen(in_memory<Binary32>(o), e), o.st0, e); }},
     {"fcom m32", Writes::nothing, C0 | C1 | C2 | C3, X87("fcoms %[memory]"),
-     [](Outcome& o, Environment& e) { o.status = uint16_t(condition_codes(compare(o.st0, widen(in_memory<Binary32>(o), e), e)) << 8); }},
-    {"fild m32", Writes::register_, C1, X87("fildl %[memory]"), [](Outcome& o, Environment&) { push(o, from_integer(in_memory<int32_t>(o))); }},
-    {"fimul m32", Writes::register_, C1, X87("fimull %[memory]"), [](Outcome& o, Environment& e) { o.st0 = multiply(o.st0, from_integer(in_memory<int32_t>(o)), e); }},
+     [](Outcome& o, Environment& e) {
+       o.status = uint16_t(condition_codes(compare(o.st0, widen(in_memory<Binary32>(o), e), e)) << 8);
+     }},
+    {"fild m32", Writes::register_, C1, X87("fildl %[memory]"),
+     [](Outcome& o, Environment&) { push(o, from_integer(in_memory<int32_t>(o))); }},
+    {"fimul m32", Writes::register_, C1, X87("fimull %[memory]"),
+     [](Outcome& o, Environment& e) { o.st0 = multiply(o.st0, from_integer(in_memory<int32_t>(o)), e); }},
 };
 const Instruction load64_instructions[] = {
-    {"fld m64", Writes::load, C1, X87("fldl %[memory]"), [](Outcome& o, Environment& e) { push(o, load(in_memory<Binary64>(o), e)); }},
-    {"fsub m64", Writes::register_, C1, X87("fsubl %[memory]"), [](Outcome& o, Environment& e) { o.st0 = subtract(o.st0, widen(in_memory<Binary64>(o), e), e); }},
-    {"fmul m64", Writes::register_, C1, X87("fmull %[memory]"), [](Outcome& o, Environment& e) { o.st0 = multiply(o.st0, widen(in_memory<Binary64>(o), e), e); }},
-    {"fild m64", Writes::register_, C1, X87("fildll %[memory]"), [](Outcome& o, Environment&) { push(o, from_integer(in_memory<int64_t>(o))); }},
+    {"fld m64", Writes::load, C1, X87("fldl %[memory]"),
+     [](Outcome& o, Environment& e) { push(o, load(in_memory<Binary64>(o), e)); }},
+    {"fsub m64", Writes::register_, C1, X87("fsubl %[memory]"),
+     [](Outcome& o, Environment& e) { o.st0 = subtract(o.st0, widen(in_memory<Binary64>(o), e), e); }},
+    {"fmul m64", Writes::register_, C1, X87("fmull %[memory]"),
+     [](Outcome& o, Environment& e) { o.st0 = multiply(o.st0, widen(in_memory<Binary64>(o), e), e); }},
+    {"fild m64", Writes::register_, C1, X87("fildll %[memory]"),
+     [](Outcome& o, Environment&) { push(o, from_integer(in_memory<int64_t>(o))); }},
 };
-const Instruction load_decimal_instruction = {
-    "fbld", Writes::register_, C1, X87("fbld %[memory]"), [](Outcome& o, Environment&) { push(o, from_packed_decimal(o.memory)); }};
+const Instruction load_decimal_instruction = {"fbld", Writes::register_, C1, X87("fbld %[memory]"),
+                                              [](Outcome& o, Environment&) { push(o, from_packed_decimal(o.memory)); }};
 
 const Instruction constant_instructions[] = {
-    {"fld1", Writes::register_, C1, X87("fld1"), [](Outcome& o, Environment& e) { push(o, constant(Constant::one, e.rounding)); }},
-    {"fldl2t", Writes::register_, C1, X87("fldl2t"), [](Outcome& o, Environment& e) { push(o, constant(Constant::log2_10, e.rounding)); }},
-    {"fldl2e", Writes::register_, C1, X87("fldl2e"), [](Outcome& o, Environment& e) { push(o, constant(Constant::log2_e, e.rounding)); }},
-    {"fldpi", Writes::register_, C1, X87("fldpi"), [](Outcome& o, Environment& e) { push(o, constant(Constant::pi, e.rounding)); }},
-    {"fldlg2", Writes::register_, C1, X87("fldlg2"), [](Outcome& o, Environment& e) { push(o, constant(Constant::log10_2, e.rounding)); }},
-    {"fldln2", Writes::register_, C1, X87("fldln2"), [](Outcome& o, Environment& e) { push(o, constant(Constant::ln_2, e.rounding)); }},
-    {"fldz", Writes::register_, C1, X87("fldz"), [](Outcome& o, Environment& e) { push(o, constant(Constant::zero, e.rounding)); }},
+    {"fld1", Writes::register_, C1, X87("fld1"),
+     [](Outcome& o, Environment& e) { push(o, constant(Constant::one, e.rounding)); }},
+    {"fldl2t", Writes::register_, C1, X87("fldl2t"),
+     [](Outcome& o, Environment& e) { push(o, constant(Constant::log2_10, e.rounding)); }},
+    {"fldl2e", Writes::register_, C1, X87("fldl2e"),
+     [](Outcome& o, Environment& e) { push(o, constant(Constant::log2_e, e.rounding)); }},
+    {"fldpi", Writes::register_, C1, X87("fldpi"),
+     [](Outcome& o, Environment& e) { push(o, constant(Constant::pi, e.rounding)); }},
+    {"fldlg2", Writes::register_, C1, X87("fldlg2"),
+     [](Outcome& o, Environment& e) { push(o, constant(Constant::log10_2, e.rounding)); }},
+    {"fldln2", Writes::register_, C1, X87("fldln2"),
+     [](Outcome& o, Environment& e) { push(o, constant(Constant::ln_2, e.rounding)); }},
+    {"fldz", Writes::register_, C1, X87("fldz"),
+     [](Outcome& o, Environment& e) { push(o, constant(Constant::zero, e.rounding)); }},
 };
 
 }  // namespace

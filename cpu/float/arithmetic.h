@@ -7,7 +7,7 @@
 
 #include <optional>
 
-#include "round_pack.h"
+#include "cpu/float/round_pack.h"
 
 namespace matryoshka::fp {
 
@@ -41,7 +41,8 @@ Format add_or_subtract(Format a, Format b, bool subtracting, int precision, Envi
   const Class class_a = classify_fields(a), class_b = classify_fields(b);
   if (const auto nan = nan_result(a, class_a, b, class_b, e)) return *nan;
   const bool sign_b = sign_of(b) != subtracting;
-  if (class_a == Class::infinity && class_b == Class::infinity && sign_of(a) != sign_b) return invalid_operation<Format>(e);
+  if (class_a == Class::infinity && class_b == Class::infinity && sign_of(a) != sign_b)
+    return invalid_operation<Format>(e);
   raise_denormal(class_a, class_b, e);
   if (class_a == Class::infinity) return a;
   if (class_b == Class::infinity) return infinity<Format>(sign_b);
@@ -98,16 +99,15 @@ Format square_root(Format a, int precision, Environment& e) {
 template <class Format>
 Relation relate(Format a, Format b, bool quiet_nans_are_invalid, Environment& e) {
   const Class class_a = classify_fields(a), class_b = classify_fields(b);
-  if (class_a == Class::unsupported || class_b == Class::unsupported || is_nan(class_a) || is_nan(class_b)) {
-    const bool harmless = class_a != Class::unsupported && class_b != Class::unsupported &&
-                          class_a != Class::signaling_nan && class_b != Class::signaling_nan;
-    if (quiet_nans_are_invalid || !harmless) e.raise(invalid);
+  if (class_a <= Class::quiet_nan || class_b <= Class::quiet_nan) {
+    const bool always_invalid = class_a <= Class::signaling_nan || class_b <= Class::signaling_nan;
+    if (always_invalid || quiet_nans_are_invalid) e.raise(invalid);
     return Relation::unordered;
   }
   raise_denormal(class_a, class_b, e);
-  const Fields fa = fields(a), fb = fields(b);
   if (class_a == Class::zero && class_b == Class::zero) return Relation::equal;
   if (sign_of(a) != sign_of(b)) return sign_of(a) ? Relation::less : Relation::greater;
+  const Fields fa = fields(a), fb = fields(b);
   // A pseudo-denormal has the exponent field 0 but weighs as much as with 1.
   const int exponent_a = fa.exponent ? fa.exponent : 1, exponent_b = fb.exponent ? fb.exponent : 1;
   if (exponent_a == exponent_b && fa.significand == fb.significand) return Relation::equal;

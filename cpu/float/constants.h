@@ -1,7 +1,7 @@
 // Mathematical constants, 128 significant bits, truncated. One list for FLDPI and its kin and for the series.
 #pragma once
 
-#include "number.h"
+#include "cpu/float/number.h"
 
 namespace matryoshka::fp {
 

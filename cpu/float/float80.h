@@ -9,7 +9,7 @@
 
 #include <array>
 
-#include "format.h"
+#include "cpu/float/format.h"
 
 namespace matryoshka::fp {
 
@@ -40,12 +40,12 @@ Relation compare(Float80 st0, Float80 source, Environment& e);        // FCOM: e
 Relation compare_quiet(Float80 st0, Float80 source, Environment& e);  // FUCOM: only signaling NaNs are
 Relation compare_to_zero(Float80 st0, Environment& e);                // FTST
 
-Float80 round_to_integer(Float80 a, Environment& e);          // FRNDINT
-Float80 scale(Float80 st0, Float80 st1, Environment& e);      // FSCALE
+Float80 round_to_integer(Float80 a, Environment& e);      // FRNDINT
+Float80 scale(Float80 st0, Float80 st1, Environment& e);  // FSCALE
 struct Extracted {
   Float80 exponent, significand;
 };
-Extracted extract(Float80 a, Environment& e);                 // FXTRACT: replaces ST(0) by exponent, pushes significand
+Extracted extract(Float80 a, Environment& e);  // FXTRACT: the exponent replaces ST(0), the significand is pushed
 
 struct Remainder {
   Float80 value;
@@ -59,7 +59,8 @@ struct Remainder {
 Remainder remainder_truncated(Float80 st0, Float80 st1, Environment& e);  // FPREM
 Remainder remainder_nearest(Float80 st0, Float80 st1, Environment& e);    // FPREM1
 
-// FLD m32 and m64: signaling NaNs are quieted, denormals raise DE.
+// FLD m32 and m64: signaling NaNs are quieted, denormals raise DE. With DE unmasked nothing is pushed, says Intel's
+// manual; AMD processors push.
 Float80 load(Binary32 a, Environment& e);
 Float80 load(Binary64 a, Environment& e);
 // The memory operand of FADD m32 and its like: nothing is raised yet, the operation that follows in the same
@@ -81,16 +82,17 @@ std::array<uint8_t, 10> to_packed_decimal(Float80 a, Environment& e);
 enum class Constant : uint8_t { one, log2_10, log2_e, pi, log10_2, ln_2, zero };
 Float80 constant(Constant which, Rounding rounding);
 
-// Transcendentals: rounded to 64 bits whatever e.precision says; less than 0.501 ulp from the true value.
-Float80 power_of_two_minus_one(Float80 x, Environment& e);                // F2XM1
-Float80 y_log2_x(Float80 y, Float80 x, Environment& e);                   // FYL2X: y is ST(1), x is ST(0)
-Float80 y_log2_x_plus_one(Float80 y, Float80 x, Environment& e);          // FYL2XP1
-Float80 arctangent(Float80 y, Float80 x, Environment& e);                 // FPATAN: the angle of the point (x, y)
+// Transcendentals: rounded once, to 64 bits whatever e.precision says, from a value good to 2^-120. To nearest that is
+// half a unit of the last place, and in the directed modes one, on the right side.
+Float80 power_of_two_minus_one(Float80 x, Environment& e);        // F2XM1
+Float80 y_log2_x(Float80 y, Float80 x, Environment& e);           // FYL2X: y is ST(1), x is ST(0)
+Float80 y_log2_x_plus_one(Float80 y, Float80 x, Environment& e);  // FYL2XP1
+Float80 arctangent(Float80 y, Float80 x, Environment& e);         // FPATAN: the angle of the point (x, y)
 
 // FSIN, FCOS, FSINCOS, FPTAN take pi to be the 66-bit number of the manual. From 2^63 on they do nothing but set C2.
 struct Trigonometric {
-  Float80 value;    // sine, cosine, tangent; the operand itself if out of range
-  Float80 pushed;   // FSINCOS: the cosine; FPTAN: 1.0, or the NaN again
+  Float80 value;      // sine, cosine, tangent; the operand itself if out of range
+  Float80 pushed;     // FSINCOS: the cosine; FPTAN: 1.0, or the NaN again
   bool out_of_range;  // C2: neither write nor push
 };
 Trigonometric sine(Float80 x, Environment& e);

@@ -1,6 +1,6 @@
 // Arithmetic, comparison and the instructions that take a number apart.
-#include "constants.h"
-#include "x87_rules.h"
+#include "cpu/float/constants.h"
+#include "cpu/float/x87_rules.h"
 
 namespace matryoshka::fp {
 

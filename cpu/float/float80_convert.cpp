@@ -1,5 +1,5 @@
 // Loads and stores: between registers and the formats of memory operands.
-#include "x87_rules.h"
+#include "cpu/float/x87_rules.h"
 
 namespace matryoshka::fp {
 namespace {

@@ -5,7 +5,7 @@
 // bits off D, 32 <= N <= 63, and sets C2: the remainder of (A << N) is still to be divided with D - N in place of D,
 // so that running the instruction again goes on where it left off. The manual leaves N to the implementation; the
 // processors, and we, choose it so that D - N is a multiple of 32.
-#include "x87_rules.h"
+#include "cpu/float/x87_rules.h"
 
 namespace matryoshka::fp {
 namespace {

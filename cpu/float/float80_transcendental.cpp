@@ -10,9 +10,9 @@
 //
 // Exactness. PE is raised by everything that is computed, even where the result happens to be exact (2^1 - 1, the
 // logarithm of a power of two): processors do so, and a denormal result is then an underflow.
-#include "constants.h"
-#include "series.h"
-#include "x87_rules.h"
+#include "cpu/float/constants.h"
+#include "cpu/float/series.h"
+#include "cpu/float/x87_rules.h"
 
 namespace matryoshka::fp {
 namespace {

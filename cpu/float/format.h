@@ -96,6 +96,7 @@ struct Float80 {
   constexpr int exponent() const { return sign_exponent & 0x7fff; }
 };
 
+// In this order: up to signaling_nan always invalid, up to quiet_nan not a number, up to infinity not finite.
 enum class Class : uint8_t {
   unsupported,  // only Float80: a nonzero exponent without the integer bit (unnormal, pseudo-infinity, pseudo-NaN)
   signaling_nan,

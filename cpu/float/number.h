@@ -3,7 +3,7 @@
 // significant bits are exact up to the sticky bit, that is, they round correctly in every format and direction.
 #pragma once
 
-#include "wide.h"
+#include "cpu/float/wide.h"
 
 namespace matryoshka::fp {
 

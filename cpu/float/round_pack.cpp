@@ -1,4 +1,4 @@
-#include "round_pack.h"
+#include "cpu/float/round_pack.h"
 
 namespace matryoshka::fp {
 namespace {
@@ -10,7 +10,9 @@ void raise_inexact(const RoundedSignificand& r, Environment& e) {
   e.rounded_up = r.up;
 }
 
-Fields overflowed(const Number& value, const RoundedSignificand& r, int exponent, const Limits& limits, Environment& e) {
+// In both, r is the value rounded as if the exponent had no bounds, and `exponent` what it then would be, biased.
+
+Fields overflowed(bool sign, const RoundedSignificand& r, int exponent, const Limits& limits, Environment& e) {
   const Fields infinite{limits.infinite_exponent, integer_bit};
   e.raise(overflow);
   if (!e.masked(overflow)) {
@@ -22,14 +24,15 @@ Fields overflowed(const Number& value, const RoundedSignificand& r, int exponent
     e.rounded_up = true;
     return infinite;
   }
-  const bool outward = e.rounding == Rounding::nearest || e.rounding == (value.sign ? Rounding::down : Rounding::up);
+  const bool outward = e.rounding == Rounding::nearest || e.rounding == (sign ? Rounding::down : Rounding::up);
   e.raise(inexact);
   e.rounded_up = outward;
   if (outward) return infinite;
   return {limits.infinite_exponent - 1, ~uint64_t{0} << (64 - limits.precision)};
 }
 
-Fields underflowed(const Number& value, const RoundedSignificand& r, int exponent, const Limits& limits, Environment& e) {
+Fields underflowed(const Number& value, const RoundedSignificand& r, int exponent, const Limits& limits,
+                   Environment& e) {
   if (!e.masked(underflow)) {
     e.raise(underflow);
     raise_inexact(r, e);
@@ -57,7 +60,7 @@ Fields underflowed(const Number& value, const RoundedSignificand& r, int exponen
 Fields round_to_limits(const Number& value, const Limits& limits, Environment& e) {
   const auto r = round_significand(value.significand, limits.precision, value.sign, e.rounding);
   const int exponent = value.exponent + limits.bias + r.carry;
-  if (exponent >= limits.infinite_exponent) return overflowed(value, r, exponent, limits, e);
+  if (exponent >= limits.infinite_exponent) return overflowed(value.sign, r, exponent, limits, e);
   if (exponent <= 0) return underflowed(value, r, exponent, limits, e);
   raise_inexact(r, e);
   return {exponent, r.carry ? integer_bit : r.kept};

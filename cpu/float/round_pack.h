@@ -5,8 +5,8 @@
 // unmasked, always.
 #pragma once
 
-#include "format.h"
-#include "number.h"
+#include "cpu/float/format.h"
+#include "cpu/float/number.h"
 
 namespace matryoshka::fp {
 

@@ -1,8 +1,8 @@
-#include "series.h"
+#include "cpu/float/series.h"
 
 #include <array>
 
-#include "constants.h"
+#include "cpu/float/constants.h"
 
 namespace matryoshka::fp {
 namespace {
@@ -119,7 +119,8 @@ Number arctangent_series(const Number& q) {
 Number power_of_two_series(const Number& x) {
   const Number t = product(x, number_ln_2);
   const u128 z = fraction(t);
-  return product(t, from_scaled(x.sign ? alternating(exponential_coefficients, z) : positive(exponential_coefficients, z)));
+  const auto& c = exponential_coefficients;
+  return product(t, from_scaled(x.sign ? alternating(c, z) : positive(c, z)));
 }
 
 // x = m 2^k with m between sqrt(1/2) and sqrt(2), so that k + log2(m) cannot cancel; s = (m - 1) / (m + 1).

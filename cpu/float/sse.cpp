@@ -1,7 +1,7 @@
-#include "sse.h"
+#include "cpu/float/sse.h"
 
-#include "arithmetic.h"
-#include "constants.h"
+#include "cpu/float/arithmetic.h"
+#include "cpu/float/constants.h"
 
 namespace matryoshka::fp {
 
@@ -117,8 +117,12 @@ Binary64 maximum(Binary64 a, Binary64 b, Environment& e) { return choose(a, b, R
 
 Relation compare(Binary32 a, Binary32 b, Environment& e) { return relate(operand(a, e), operand(b, e), true, e); }
 Relation compare(Binary64 a, Binary64 b, Environment& e) { return relate(operand(a, e), operand(b, e), true, e); }
-Relation compare_quiet(Binary32 a, Binary32 b, Environment& e) { return relate(operand(a, e), operand(b, e), false, e); }
-Relation compare_quiet(Binary64 a, Binary64 b, Environment& e) { return relate(operand(a, e), operand(b, e), false, e); }
+Relation compare_quiet(Binary32 a, Binary32 b, Environment& e) {
+  return relate(operand(a, e), operand(b, e), false, e);
+}
+Relation compare_quiet(Binary64 a, Binary64 b, Environment& e) {
+  return relate(operand(a, e), operand(b, e), false, e);
+}
 bool compare_predicate(Binary32 a, Binary32 b, unsigned predicate, Environment& e) { return holds(a, b, predicate, e); }
 bool compare_predicate(Binary64 a, Binary64 b, unsigned predicate, Environment& e) { return holds(a, b, predicate, e); }
 

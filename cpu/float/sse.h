@@ -6,7 +6,7 @@
 // 13 significant bits, relative error at most 2^-13, inside the manual's 1.5 * 2^-12, equal on every host.
 #pragma once
 
-#include "format.h"
+#include "cpu/float/format.h"
 
 namespace matryoshka::fp {
 

@@ -1,8 +1,8 @@
 // What the x87 instructions share beside arithmetic.h: the choice among NaNs, and shapes that occur in several files.
 #pragma once
 
-#include "arithmetic.h"
-#include "float80.h"
+#include "cpu/float/arithmetic.h"
+#include "cpu/float/float80.h"
 
 namespace matryoshka::fp {
 

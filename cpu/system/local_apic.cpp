@@ -9,7 +9,7 @@ namespace matryoshka {
 namespace {
 
 // Registers by the number they have as MSR 800h + n and as offset n * 16 in the page ("Local APIC Register Address Map").
-enum Register : unsigned {
+enum RegisterNumber : unsigned {
   id_register = 0x02, version_register = 0x03, task_priority_register = 0x08, arbitration_priority_register = 0x09,
   processor_priority_register = 0x0a, eoi_register = 0x0b, remote_read_register = 0x0c, logical_destination_register = 0x0d,
   destination_format_register = 0x0e, spurious_register = 0x0f, in_service_registers = 0x10, trigger_mode_registers = 0x18,
@@ -48,6 +48,9 @@ enum TimerMode : unsigned { one_shot, periodic, tsc_deadline_mode };
 
 // The first sixteen vectors are the processor's exceptions.
 constexpr bool legal(uint8_t vector) { return vector >= 16; }
+
+// A time too far off to count to is put just short of Clock::never.
+constexpr uint64_t later(uint64_t now, uint64_t wait) { return wait > Clock::never - 1 - now ? Clock::never - 1 : now + wait; }
 
 constexpr uint32_t broadcast = 0xffffffff, narrow_broadcast = 0xff;
 
@@ -289,11 +292,10 @@ void LocalApic::schedule() {
     if (saved_.deadline == 0) return timer_.cancel();
     uint64_t present = tsc(state_, clock_);
     if (saved_.deadline <= present) return timer_due();
-    uint64_t left = saved_.deadline - present, now = clock_.now();
-    return timer_.arm(left > Clock::never - 1 - now ? Clock::never - 1 : now + left);
+    return timer_.arm(later(clock_.now(), saved_.deadline - present));
   }
   if (saved_.count == 0) return timer_.cancel();
-  timer_.arm(saved_.count_since + saved_.count * count_period());
+  timer_.arm(later(saved_.count_since, saved_.count * count_period()));
 }
 
 void LocalApic::timer_due() {
@@ -341,7 +343,7 @@ bool LocalApic::read_register(unsigned index, uint64_t& value) {
     case current_count_register: value = current_count(); return true;
     case divide_register: value = saved_.divide; return true;
   }
-  if (index >= lvt_registers && index < lvt_registers + lvt_count) {
+  if (index - lvt_registers < lvt_count) {
     value = saved_.lvt[index - lvt_registers];
     return true;
   }
@@ -355,7 +357,8 @@ bool LocalApic::read_register(unsigned index, uint64_t& value) {
   if (x2apic()) return false;
   switch (index) {
     case arbitration_priority_register:
-    case remote_read_register: value = 0; return true;
+    case remote_read_register:
+    case eoi_register: value = 0; return true;
     case destination_format_register: value = uint32_t{saved_.destination_model} << 28 | 0x0fffffff; return true;
     case command_high_register: value = saved_.command >> 32; return true;
   }
@@ -390,7 +393,7 @@ bool LocalApic::write_register(unsigned index, uint64_t value) {
       if (timer_mode() != tsc_deadline_mode) schedule();
       return true;
   }
-  if (index >= lvt_registers && index < lvt_registers + lvt_count) {
+  if (index - lvt_registers < lvt_count) {
     write_lvt(static_cast<LvtEntry>(index - lvt_registers), low);
     return true;
   }
@@ -462,7 +465,7 @@ bool LocalApic::write_msr(uint32_t index, uint64_t value) {
   if (!x2apic() || index < 0x800) return false;
   unsigned number = index - 0x800;
   uint64_t allowed;
-  if (number >= lvt_registers && number < lvt_registers + lvt_count)
+  if (number - lvt_registers < lvt_count)
     allowed = lvt::written[number - lvt_registers];
   else
     switch (number) {
@@ -494,7 +497,6 @@ bool LocalApic::set_base(uint64_t value) {
   if (!was_x2apic && to_x2apic) {
     saved_.id = initial_id_;
     saved_.command &= 0xffffffff;
-    // In x2APIC mode the destination fills 32 bits.
   }
   host_.apic_notice();
   return true;

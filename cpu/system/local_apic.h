@@ -120,7 +120,8 @@ class LocalApic final : public BusTarget {
 
  private:
   friend class ApicBus;
-  enum LvtEntry : unsigned { lvt_timer, lvt_thermal, lvt_performance, lvt_lint0, lvt_lint1, lvt_error, lvt_count };
+  enum LvtEntry : unsigned { lvt_timer, lvt_thermal, lvt_performance, lvt_lint0, lvt_lint1, lvt_error };
+  static constexpr unsigned lvt_count = 6;
   using VectorSet = uint32_t[8];
 
   struct Saved {

@@ -1,0 +1,296 @@
+// The page: one machine, its terminal and the words around it.
+//
+// ?clock=virtual makes a run repeat bit for bit; ?test=1 puts the machine into window.machine; ?lang=ru or en.
+
+import { createMachine } from "./machine.js";
+import { MachineError, asMachineError } from "./errors.js";
+import { languages, number, setLanguage, text } from "./strings.js";
+import { mountTerminal } from "./terminal.js";
+
+const query = new URLSearchParams(location.search);
+const element = (id) => document.getElementById(id);
+
+// Storage may be denied inside a frame; settings are then kept until the page closes.
+const settings = {
+  get: (name) => {
+    try {
+      return localStorage.getItem(`matryoshka.${name}`);
+    } catch {
+      return null;
+    }
+  },
+  set: (name, value) => {
+    try {
+      localStorage.setItem(`matryoshka.${name}`, value);
+    } catch { /* kept in the page only */ }
+  },
+};
+
+let machine = null;      // the object of machine.js, once its files are here
+let starting = null;     // ends the download that is under way
+let terminal = null;
+let state = "loading";
+let stateFacts = {};
+let figures = null;
+let problem = null;      // what the cover shows
+let own = null;          // the files of "Your own kernel", or null for the small Linux
+let keyboard = "serial"; // the port that the keys go to
+let typed = false;
+let lastProgress = null;
+
+// --- Words -------------------------------------------------------------------
+
+function chooseLanguage(name) {
+  document.documentElement.lang = setLanguage(name);
+  document.title = text("page.title");
+  for (const node of document.querySelectorAll("[data-text]")) node.textContent = text(node.dataset.text);
+  for (const node of document.querySelectorAll("[data-label]")) node.setAttribute("aria-label", text(node.dataset.label));
+  element("language").lang = name === "ru" ? "en" : "ru";
+  terminal?.setLabels(terminalLabels());
+  showState();
+  showProgress();
+  if (problem) showProblem(problem);
+}
+
+const terminalLabels = () => ({ label: text("terminal.prompt"), hintId: "hint", tooMuch: text("terminal.too-much") });
+
+function sentence(error) {
+  const megabytes = error.details?.bytes ? Math.ceil(error.details.bytes / (1 << 20)) : "";
+  return text(`error.${error.code}`, { message: error.message, megabytes, ...error.details });
+}
+
+// --- What the page shows -----------------------------------------------------
+
+function showState() {
+  element("machine").dataset.state = state;
+  const status = element("status");
+  const words = text(`state.${state}`);
+  if (status.textContent !== words) status.textContent = words;
+  element("pause").textContent = text(state === "paused" ? "button.resume" : "button.pause");
+  element("pause").disabled = state !== "running" && state !== "paused";
+  element("paste").disabled = state !== "running";
+  showFigures();
+}
+
+function showFigures() {
+  if (!figures || state === "loading") {
+    element("figures").textContent = "";
+    return;
+  }
+  const key = state === "running" && figures.mips >= 0.5 ? "figures" : "figures.idle";
+  const known = { mips: number(figures.mips), instructions: number(figures.instructions / 1e6) };
+  element("figures").textContent = state === "running" || key === "figures" ? text(key, known) : "";
+}
+
+function showProgress() {
+  if (!lastProgress) return;
+  const { loaded, total } = lastProgress;
+  element("meter").value = total ? loaded / total : 0;
+  element("amount").textContent = text("progress", { loaded: number(loaded / 1e6, 1), total: number(total / 1e6, 1) });
+}
+
+function showNotice(key, values) {
+  const notice = element("notice");
+  notice.hidden = !key;
+  notice.textContent = key ? text(key, values) : "";
+}
+
+function showProblem({ title, words, details }) {
+  problem = { title, words, details };
+  element("progress").hidden = true;
+  element("problem").hidden = false;
+  element("problem-title").textContent = title();
+  element("problem-text").textContent = words();
+  element("problem-details").hidden = !details;
+  element("problem-details").querySelector("pre").textContent = details ?? "";
+  element("default").hidden = own === null;
+}
+
+function showError(error) {
+  const known = asMachineError(error);
+  setState("error");
+  showProblem({ title: () => text("error.title"), words: () => sentence(known) });
+}
+
+function setState(next, facts = {}) {
+  state = next;
+  stateFacts = facts;
+  showState();
+  if (next === "shutdown") showNotice(facts.reason === "power-off" ? "notice.shutdown" : `notice.${facts.reason}`, facts);
+  else if (next === "halted") showNotice(`notice.${facts.reason}`);
+  else showNotice(null);
+}
+
+// --- The machine -------------------------------------------------------------
+
+async function manifest() {
+  let response;
+  try {
+    response = await fetch("machine.json", { cache: "no-cache" });
+    if (!response.ok) throw new Error(response.status);
+    return await response.json();
+  } catch {
+    throw new MachineError("E_MANIFEST", "The list of files, machine.json, did not arrive; look at the connection and try again");
+  }
+}
+
+async function optionsOfMachine() {
+  const list = await manifest();
+  const common = { core: list.core, clock: query.get("clock") ?? undefined };
+  if (own) return { ...common, ...own };
+  const [columns, rows] = terminal.size;
+  return {
+    ...common, memory: query.get("memory") ?? list.memory, kernel: list.kernel, initrd: list.initrd,
+    drives: (list.drives ?? []).map((image) => ({ image, readonly: true })),
+    cmdline: `${list.cmdline} cols=${columns} rows=${rows}`,
+  };
+}
+
+async function boot() {
+  starting?.abort();
+  machine?.destroy();
+  machine = null;
+  window.machine = undefined;
+  const abort = (starting = new AbortController());
+  figures = problem = null;
+  keyboard = "serial";
+  element("problem").hidden = true;
+  element("progress").hidden = false;
+  element("start-note").hidden = true;
+  element("bar").hidden = false;
+  lastProgress = { loaded: 0, total: 0 };
+  terminal.clear();
+  setState("loading");
+  showProgress();
+  try {
+    const made = await createMachine({
+      ...(await optionsOfMachine()),
+      signal: abort.signal,
+      onprogress(progress) {
+        if (abort.signal.aborted) return;
+        lastProgress = progress;
+        showProgress();
+      },
+    });
+    if (abort.signal.aborted) return made.destroy();
+    listen(made);
+    machine = made;
+    if (query.get("test") === "1") window.machine = made;
+    element("progress").hidden = true;
+    element("toolbar").hidden = false;
+    made.resize(...terminal.size).catch(() => {});
+    await made.start();
+    // Whoever is already somewhere else stays there, and a frame never takes the focus from its page.
+    if (document.activeElement === document.body && window === window.top) terminal.focus();
+  } catch (error) {
+    if (!abort.signal.aborted) showError(error);
+  }
+}
+
+function listen(made) {
+  made.on("state", (value) => {
+    if (value.state !== "error") setState(value.state, value);
+    if (value.state === "halted" && value.processor) {
+      showNotice(`notice.${value.reason}`);
+      terminal.write(new TextEncoder().encode(`\r\n${value.processor.replaceAll("\n", "\r\n")}\r\n`));
+    }
+  });
+  made.on("stats", (value) => {
+    figures = value;
+    showFigures();
+  });
+  made.on("output", ({ port, bytes }) => {
+    if (port === "debugcon") return;
+    if (port === "console") keyboard = port;
+    return terminal.write(bytes);
+  });
+  made.on("error", showError);
+}
+
+function send(bytes) {
+  if (state !== "running" && state !== "paused") return;
+  const port = keyboard === "console" ? machine.console() : machine.serial(0);
+  port.write(bytes).catch(() => {});
+}
+
+// --- What people do ----------------------------------------------------------
+
+function switchReader(on) {
+  element("reader").setAttribute("aria-pressed", String(on));
+  terminal.screenReader = on;
+  settings.set("reader", on ? "1" : "0");
+}
+
+function changeText(step) {
+  terminal.fontSize += step;
+  settings.set("text", String(terminal.fontSize));
+}
+
+function whenClicked(id, action) {
+  element(id).addEventListener("click", action);
+}
+
+function connectControls() {
+  whenClicked("language", () => {
+    const next = languages[(languages.indexOf(document.documentElement.lang) + 1) % languages.length];
+    settings.set("language", next);
+    chooseLanguage(next);
+  });
+  whenClicked("pause", async () => {
+    if (state === "running") await machine.pause();
+    else if (state === "paused") await machine.start();
+  });
+  whenClicked("reset", async () => {
+    if (!machine || state === "error") return boot();
+    terminal.clear();
+    keyboard = "serial";
+    await machine.reset().catch(showError);
+  });
+  whenClicked("paste", async () => {
+    try {
+      terminal.paste(await navigator.clipboard.readText());
+      typed = true;
+      terminal.focus();
+    } catch {
+      showNotice("notice.paste");
+    }
+  });
+  whenClicked("reader", () => switchReader(element("reader").getAttribute("aria-pressed") !== "true"));
+  whenClicked("smaller", () => changeText(-1));
+  whenClicked("larger", () => changeText(+1));
+  whenClicked("retry", boot);
+  whenClicked("default", () => {
+    own = null;
+    boot();
+  });
+  element("own-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const kernel = element("own-kernel").files[0], initrd = element("own-initrd").files[0];
+    if (!kernel) {
+      showNotice("own.none");
+      element("own-kernel").focus();
+      return;
+    }
+    own = { kernel, initrd, cmdline: element("own-cmdline").value, memory: element("own-memory").value };
+    boot();
+  });
+  window.addEventListener("beforeunload", (event) => {
+    if (typed && (state === "running" || state === "paused")) event.preventDefault();
+  });
+}
+
+terminal = mountTerminal(element("terminal"), {
+  fontSize: Number(settings.get("text")) || (window.innerWidth < 500 ? 12 : 15),
+  screenReader: settings.get("reader") === "1",
+  confirmLink: (url) => window.confirm(text("notice.link", { url })),
+  labels: terminalLabels(),
+});
+terminal.onInput((bytes, key) => {
+  if (key) typed = true;
+  send(bytes);
+});
+terminal.onResize((columns, rows) => machine?.resize(columns, rows).catch(() => {}));
+connectControls();
+switchReader(settings.get("reader") === "1");
+chooseLanguage(query.get("lang") ?? settings.get("language") ?? (navigator.language.startsWith("ru") ? "ru" : "en"));
+boot();
