@@ -216,6 +216,7 @@ struct Ending {
   int status;
   std::string name;
   std::string sentence;  // for standard error, or empty
+  std::string details = {};
 };
 
 Ending ending_of(StopReason reason, const Machine& machine, const Options& options) {
@@ -225,7 +226,7 @@ Ending ending_of(StopReason reason, const Machine& machine, const Options& optio
     case StopReason::reset: return {ended_well, name(reason), missed.empty() ? "" : "The guest restarted" + missed + "."};
     case StopReason::debug_exit: return {static_cast<int>(machine.exit_code() & 0xff), name(reason), ""};
     case StopReason::triple_fault:
-      return {triple_fault, name(reason), "The guest ended in a triple fault.\n" + machine.describe_processor()};
+      return {triple_fault, name(reason), "The guest ended in a triple fault.", machine.describe_processor()};
     case StopReason::halted:
       return {limit, name(reason), "The guest has halted with interrupts off, and nothing can wake it."};
     default: return {limit, name(reason), ""};
@@ -357,6 +358,7 @@ int matryoshka_main(const std::vector<std::string>& arguments) {
     host.flush();
   }
   if (!ending.sentence.empty()) say(ending.sentence);
+  std::fputs(ending.details.c_str(), stderr);
   if (std::string failure = write_results(*machine, outputs, ending, began); !failure.empty()) {
     say(failure);
     return failed;

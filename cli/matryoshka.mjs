@@ -171,7 +171,7 @@ function endingOf(reason, core, plan) {
     case "power-off": return { status: STATUS.well, sentence: missed("switched itself off") };
     case "reset": return { status: STATUS.well, sentence: missed("restarted") };
     case "debug-exit": return { status: core.exitCode & 0xff };
-    case "triple-fault": return { status: STATUS.tripleFault, sentence: `The guest ended in a triple fault.\n${core.describe()}` };
+    case "triple-fault": return { status: STATUS.tripleFault, sentence: "The guest ended in a triple fault", details: core.describe() };
     default: return { status: STATUS.limit, sentence: "The guest has halted with interrupts off, and nothing can wake it" };
   }
 }
@@ -295,6 +295,7 @@ async function main(args) {
     keyboard.close();
   }
   if (ending.sentence) say(ending.sentence);
+  process.stderr.write(ending.details ?? "");
   try {
     writeResults(core, outputs, ending, began);
   } catch (error) {

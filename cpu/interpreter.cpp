@@ -9,6 +9,9 @@
 // The switch holds the instances listed in hot.def, chosen from a profile; all others are called through a table. A switch with
 // every instance would take minutes to compile and run no faster.
 #include <algorithm>
+#ifdef MATRYOSHKA_PROFILE
+#include <cstdio>
+#endif
 
 #include "cpu/handlers/instances.h"
 #include "cpu/processor.h"
@@ -61,6 +64,31 @@ static_assert(hot_list_is_sound());
 }  // namespace
 
 uint16_t hot_handler(uint16_t id) { return hot_index.handler[id]; }
+
+// ---- The profile from which hot.def is chosen: a build of its own (MATRYOSHKA_PROFILE), made and run by bench/profile.
+
+#ifdef MATRYOSHKA_PROFILE
+namespace {
+struct Profile {
+  uint64_t count[row_count * 8] = {};
+  ~Profile() {
+    std::vector<unsigned> order;
+    for (unsigned id = 0; id < row_count * 8; ++id)
+      if (count[id]) order.push_back(id);
+    std::sort(order.begin(), order.end(), [&](unsigned a, unsigned b) { return count[a] > count[b]; });
+    for (unsigned id : order) {
+      const Row& row = rows[id >> 3];
+      std::fprintf(stderr, "%12llu %-6s HOT(%s, \"%s\", %u, %s)\n", static_cast<unsigned long long>(count[id]),
+                   row.kind == Kind::kind_inline ? "inline" : row.kind == Kind::kind_helper ? "helper" : "leave", row.mnemonic, row.operands,
+                   8u << (id >> 1 & 3), id & 1 ? "mem" : "reg");
+    }
+  }
+} profile;
+}  // namespace
+#define PROFILE(op) (op)->handler >= handler_leave ? ++profile.count[(op)->id] : 0
+#else
+#define PROFILE(op) 0
+#endif
 
 // ---- Blocks
 
@@ -253,6 +281,7 @@ __attribute__((flatten)) void Processor::interpret() {
     block_ticks_ = clock.ticks;
     if (block_ticks_ + block->count > limit_) [[unlikely]] stop_before(op + (limit_ - block_ticks_));
     for (;;) {
+      (void)(PROFILE(op));
       switch (op->handler) {
         case handler_end:
           clock.ticks = block_ticks_ + static_cast<uint64_t>(op - block_ops_);
@@ -413,7 +442,7 @@ void Processor::run(uint64_t limit) {
   for (;;) {
     if (clock.next_deadline() <= clock.now()) clock.run_due();
     if (stop_requested_ || clock.ticks >= limit) return;
-    if (attention_ && !service_events()) return;
+    if (attention_ && (!service_events() || stop_requested_)) return;
     limit_ = std::min(limit, clock.next_deadline_ticks());
     if (clock.ticks >= limit_) continue;
     if (must_step()) {

@@ -94,12 +94,12 @@ constexpr OperandSpec parse_operand(std::string_view text) {
   if (text == "DX") return {C::general_fixed, 'w', 2};
   if (text == "rAX") return {C::general_fixed, 'v', 0};
   if (text == "eAX") return {C::general_fixed, 'z', 0};
-  if (text == "ES") return {C::segment_fixed, 'w', 0};
-  if (text == "CS") return {C::segment_fixed, 'w', 1};
-  if (text == "SS") return {C::segment_fixed, 'w', 2};
-  if (text == "DS") return {C::segment_fixed, 'w', 3};
-  if (text == "FS") return {C::segment_fixed, 'w', 4};
-  if (text == "GS") return {C::segment_fixed, 'w', 5};
+  if (text == "ES") return {C::segment_fixed, 'v', 0};
+  if (text == "CS") return {C::segment_fixed, 'v', 1};
+  if (text == "SS") return {C::segment_fixed, 'v', 2};
+  if (text == "DS") return {C::segment_fixed, 'v', 3};
+  if (text == "FS") return {C::segment_fixed, 'v', 4};
+  if (text == "GS") return {C::segment_fixed, 'v', 5};
   C kind = C::absent;
   switch (text[0]) {
     case 'E': kind = C::general_rm; break;
@@ -147,7 +147,7 @@ constexpr WidthSet width_set(const OperandList& list) {
   bool only_immediates = true;
   for (unsigned i = 0; i < list.count; ++i) {
     const OperandSpec& o = list.operand[i];
-    if (o.size == 'v' || o.size == 'z' || o.size == 'p' || o.size == 'a') return word_double_quad;
+    if (o.size == 'v' || o.size == 'z' || o.size == 'p' || o.size == 'a' || o.size == 's') return word_double_quad;
     if (o.size == 'y') set = double_quad;
     if (o.kind != OperandClass::immediate && o.kind != OperandClass::relative) only_immediates = false;
   }
@@ -170,13 +170,16 @@ constexpr unsigned bits_of_size(char size, unsigned operation) {
 
 // The width code (0 to 3: 8, 16, 32, 64 bits) at which a row whose operands leave no choice is instantiated.
 constexpr unsigned fixed_width_code(const OperandList& list) {
-  for (unsigned i = 0; i < list.count; ++i)
-    switch (list.operand[i].size) {
+  for (unsigned i = 0; i < list.count; ++i) {
+    const OperandSpec& o = list.operand[i];
+    if (o.kind == OperandClass::general_fixed && o.number == 2) continue;  // DX only ever names a port
+    switch (o.size) {
       case 'b': return 0;
       case 'w': return 1;
       case 'd': return 2;
       case 'q': return 3;
     }
+  }
   return 3;
 }
 
@@ -197,6 +200,9 @@ constexpr bool must_be_memory(const OperandList& list) {
 }
 
 constexpr bool must_be_register(const OperandList& list) {
+  // MOV to and from control and debug registers takes ModRM.mod for 3 whatever it says.
+  for (unsigned i = 0; i < list.count; ++i)
+    if (list.operand[i].kind == OperandClass::control || list.operand[i].kind == OperandClass::debug) return false;
   for (unsigned i = 0; i < list.count; ++i) {
     OperandClass k = list.operand[i].kind;
     if (k == OperandClass::register_rm || k == OperandClass::xmm_register_rm || k == OperandClass::mmx_register_rm ||

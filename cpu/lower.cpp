@@ -34,7 +34,9 @@ Segments effective_segment(const Instruction& in, const CodeMode& mode) {
   bool stack_default = in.base == RSP || (in.base == RBP && in.base != Instruction::no_register);
   Segments segment = in.override_segment != Segments::none ? in.override_segment : stack_default ? Segments::ss : Segments::ds;
   if (mode.code_bits == 64 && segment != Segments::fs && segment != Segments::gs) return Segments::none;
-  if (mode.code_bits != 64 && mode.flat_data && segment != Segments::fs && segment != Segments::gs) return Segments::none;
+  // CS is as flat as the rest but cannot be written, so it stays and is checked.
+  bool flat = segment == Segments::ds || segment == Segments::es || segment == Segments::ss;
+  if (mode.code_bits != 64 && mode.flat_data && flat) return Segments::none;
   return segment;
 }
 

@@ -20,6 +20,8 @@ struct CpuModel {
   unsigned family = 6, model = 60, stepping = 3;
   FeatureSet features;
   unsigned physical_bits = 39, linear_bits = 48;
+  uint32_t max_leaf = 0x16;  // highest basic CPUID leaf
+  unsigned processors = 1;   // in the machine, each a core of its own in one package: CPUID tells of them
 
   // "haswell,+avx,-sse4_2": a row of the model table with flags added and taken away. On failure `error` is a sentence.
   static bool parse(std::string_view text, CpuModel& model, std::string& error);

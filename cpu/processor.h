@@ -33,6 +33,8 @@ class ProcessorHost {
   virtual ~ProcessorHost() = default;
   virtual void triple_fault() = 0;                  // the machine resets or stops
   virtual uint64_t random() = 0;                    // for RDRAND and RDSEED: from the machine's logged source
+  // Asked before an exception or interrupt is delivered. True: the host has taken it, and the guest never sees it.
+  virtual bool takes_event(uint8_t /*vector*/, bool /*has_error*/, uint32_t /*error*/) { return false; }
 };
 
 class Processor final : private CodeWatcher, private LocalApicHost {
@@ -196,7 +198,7 @@ class Processor final : private CodeWatcher, private LocalApicHost {
   // Leaves the block and comes back to the same instruction, without counting it as attempted (REP between two portions).
   bool again(const Op& op, uint64_t ticks_spent);
   // The ticks of REP iterations already done; the block ends after such a row.
-  void charge(uint64_t ticks) { block_ticks_ += ticks; }
+  void charge(uint64_t ticks) { block_ticks_ += ticks, rep_iterations += ticks; }
   // How many ticks may still pass before the next event.
   uint64_t ticks_left(const Op& op) const;
 

@@ -124,12 +124,14 @@ void Mmu::write_parts(const Part (&parts)[2], const void* value) {
 bool Mmu::aligned(uint64_t address, unsigned size) {
   // Ten-byte operands are checked as eight, 16-byte ones by the instructions that demand it.
   unsigned unit = std::min<unsigned>(8, std::bit_floor(size));
-  return !check_alignment_ || (address & (unit - 1)) == 0 || fault_.raise(AC_vector, 0);
+  if (!check_alignment_ || (address & (unit - 1)) == 0) return true;
+  // Before the page walk, but after the address was found canonical.
+  return (state_.long_mode() && !canonical(state_, address)) || fault_.raise(AC_vector, 0);
 }
 
 bool Mmu::load_slow(uint64_t address, void* value, unsigned size) {
   Part parts[2];
-  if (!translate(*backing_, address, size, present_access(AccessKind::read), parts) || !aligned(address, size)) return false;
+  if (!aligned(address, size) || !translate(*backing_, address, size, present_access(AccessKind::read), parts)) return false;
   read_parts(parts, value);
   match_breakpoints(address, size, false);
   return true;
@@ -137,7 +139,7 @@ bool Mmu::load_slow(uint64_t address, void* value, unsigned size) {
 
 bool Mmu::store_slow(uint64_t address, const void* value, unsigned size) {
   Part parts[2];
-  if (!translate(*backing_, address, size, present_access(AccessKind::write), parts) || !aligned(address, size)) return false;
+  if (!aligned(address, size) || !translate(*backing_, address, size, present_access(AccessKind::write), parts)) return false;
   write_parts(parts, value);
   match_breakpoints(address, size, true);
   return true;
@@ -145,14 +147,24 @@ bool Mmu::store_slow(uint64_t address, const void* value, unsigned size) {
 
 bool Mmu::load_for_store_slow(uint64_t address, void* value, unsigned size) {
   Part parts[2];
-  if (!translate(*backing_, address, size, present_access(AccessKind::write), parts) || !aligned(address, size)) return false;
+  if (!aligned(address, size) || !translate(*backing_, address, size, present_access(AccessKind::write), parts)) return false;
   read_parts(parts, value);
   return true;
 }
 
 bool Mmu::probe_store(uint64_t address, unsigned size) {
   Part parts[2];
-  return translate(*backing_, address, size, present_access(AccessKind::write), parts) && aligned(address, size);
+  return aligned(address, size) && translate(*backing_, address, size, present_access(AccessKind::write), parts);
+}
+
+bool Mmu::store_as(bool user, uint64_t address, const void* value, unsigned size) {
+  Part parts[2];
+  bool ac = state_.system_flags & rflags::AC && state_.cr4 & cr4::SMAP;
+  TlbSet& set = user ? user_data_ : ac ? supervisor_ac_data_ : supervisor_data_;
+  if (!translate(set, address, size, {AccessKind::write, user, false}, parts)) return false;
+  write_parts(parts, value);
+  match_breakpoints(address, size, true);
+  return true;
 }
 
 bool Mmu::system_load_slow(uint64_t address, void* value, unsigned size) {

@@ -53,6 +53,9 @@ class Mmu {
   // Whether a store of `size` bytes would go well; for instructions that write several places or write late.
   [[nodiscard]] bool probe_store(uint64_t address, unsigned size);
 
+  // A store at another privilege level than the present one: pushes onto the stack of an inner level.
+  [[nodiscard]] bool store_as(bool user, uint64_t address, const void* value, unsigned size);
+
   // The processor's own accesses, to descriptor tables, the TSS and the like: supervisor ones whatever the CPL.
   template <class T>
   [[nodiscard]] bool system_load(uint64_t address, T& value) {

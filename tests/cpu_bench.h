@@ -11,7 +11,7 @@
 
 namespace matryoshka {
 
-class CpuBench final : public ProcessorHost {
+class CpuBench : public ProcessorHost {
  public:
   static constexpr uint64_t ram_bytes = 16 << 20;
   static constexpr uint64_t code_at = 0x100000, data_at = 0x200000, stack_at = 0x300000;

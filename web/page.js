@@ -286,7 +286,8 @@ terminal = mountTerminal(element("terminal"), {
   labels: terminalLabels(),
 });
 terminal.onInput((bytes, key) => {
-  if (key) typed = true;
+  // Esc is also the way out of the terminal, and then nothing was typed.
+  if (key && !(bytes.length === 1 && bytes[0] === 27)) typed = true;
   send(bytes);
 });
 terminal.onResize((columns, rows) => machine?.resize(columns, rows).catch(() => {}));

@@ -24,6 +24,13 @@
 #include "cpu/ops/sse_operands.h"
 #include "cpu/ops/sse_string.h"
 #include "cpu/ops/strings.h"
+#include "cpu/ops/x87_arithmetic.h"
+#include "cpu/ops/x87_compare.h"
+#include "cpu/ops/x87_control.h"
+#include "cpu/ops/x87_load_store.h"
+#include "cpu/ops/x87_transcendental.h"
+#include "cpu/system/model_ops.h"
+#include "cpu/system/system.h"
 
 namespace matryoshka {
 

@@ -22,7 +22,7 @@ Packed subtract(Packed d, Packed s) {
 // What a signed operation gives that overflowed: the largest value of the sign of `d`.
 template <class T>
 Lanes<T> saturated(Lanes<T> d) {
-  constexpr T largest = static_cast<T>(~std::make_unsigned_t<T>{0} >> 1);
+  constexpr T largest = static_cast<T>(static_cast<std::make_unsigned_t<T>>(-1) >> 1);
   return (d >> (sizeof(T) * 8 - 1)) ^ every<T>(largest);
 }
 template <class T>

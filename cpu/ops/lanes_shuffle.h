@@ -124,7 +124,7 @@ unsigned sign_mask(Packed s) {
     auto gather = [](uint64_t v) { return static_cast<unsigned>((v >> 7 & 0x0101010101010101) * 0x0102040810204080 >> 56); };
     return gather(s.low()) | gather(s.high()) << 8;
   } else {
-    auto v = s.as<T>();
+    auto v = s.as<std::make_unsigned_t<T>>();
     unsigned mask = 0;
     for (unsigned i = 0; i < lane_count<T>; ++i) mask |= static_cast<unsigned>(v[i] >> (sizeof(T) * 8 - 1)) << i;
     return mask;

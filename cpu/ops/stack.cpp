@@ -49,15 +49,15 @@ bool enter(Processor& cpu, const Op& op) {
   uint64_t frame = cpu.state.gpr[RSP];
   for (unsigned i = 1; i < level; ++i) {
     uint64_t linear, pointer;
-    if (!cpu.stack_address((bp - i * bytes) & op.stack_mask(), bytes, AccessKind::read, linear) ||
-        !cpu.load_sized(op, linear, pointer, bytes) || !cpu.push(op, pointer, bytes))
-      return fail();
+    if (!cpu.stack_address((bp - i * bytes) & op.stack_mask(), bytes, AccessKind::read, linear)) return fail();
+    if (!cpu.load_sized(op, linear, pointer, bytes)) return cpu.stack_fault() || fail();
+    if (!cpu.push(op, pointer, bytes)) return fail();
   }
   if (level > 0 && !cpu.push(op, frame, bytes)) return fail();
   cpu.move_stack(op, -static_cast<int64_t>(allocate));
   // The new top must be writable, or ENTER faults as a whole.
   uint64_t linear;
-  if (!cpu.stack_address(cpu.state.gpr[RSP] & op.stack_mask(), bytes, AccessKind::write, linear) || !cpu.mmu.probe_store(linear, 1))
+  if (!cpu.stack_address(cpu.state.gpr[RSP] & op.stack_mask(), bytes, AccessKind::write, linear) || !cpu.mmu.probe_store(linear, bytes))
     return fail();
   cpu.write_gpr(RBP * 8, op.operand_bits(), frame);
   return true;

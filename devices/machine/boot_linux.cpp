@@ -21,8 +21,10 @@ struct LinuxHeader {
     uint8_t setup_sectors = peek<uint8_t>(file, 0x1f1);
     payload_offset = (setup_sectors == 0 ? 5 : setup_sectors + 1) * size_t{512};
     protocol = peek<uint16_t>(file, 0x206);
-    payload_size =
-        since(0x204) ? peek<uint32_t>(file, 0x1f4) * uint64_t{16} : file.size() - std::min(file.size(), payload_offset);
+    uint64_t rest = file.size() - std::min(file.size(), payload_offset);
+    payload_size = since(0x204) ? peek<uint32_t>(file, 0x1f4) * uint64_t{16} : rest;
+    // The field counts paragraphs, and not every kernel fills up its last one.
+    if (rest < payload_size && payload_size - rest < 16) payload_size = rest;
     loadflags = peek<uint8_t>(file, 0x211);
     if (since(0x203)) initrd_addr_max = peek<uint32_t>(file, 0x22c);
     if (since(0x205)) {

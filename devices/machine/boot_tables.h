@@ -1,5 +1,6 @@
 // Puts what firmware would have left in memory where guests look for it: the ACPI tables from E0000h, their root pointer
-// and the SMBIOS entry point from F0000h. For kernels that are loaded without firmware; the E and F segments must be RAM.
+// and the SMBIOS entry point from F0000h, and of the BIOS data area the words that kernels read (Xen finds a place for its
+// trampoline there). For kernels that are loaded without firmware; the E and F segments must be RAM.
 #pragma once
 
 #include <string>

@@ -1,0 +1,91 @@
+// What x87 instructions have in common: how one begins and ends, and the register stack.
+//
+// A waiting instruction goes through these stations, so that a fault needs no undoing:
+//
+//   enter()                    a pending unmasked exception becomes #MF
+//   memory operands            may fault; nothing has changed so far
+//   record()                   the pointers to the last instruction
+//   the operation              its exceptions go into the status word with report(); an unmasked one that is found in the
+//                              operands leaves registers and stack alone
+//   set(), push(), pop()
+//
+// "x87 FPU Instruction and Data (Operand) Pointers" names the control instructions: those do not record(). FOP is kept for
+// every instruction, as in the fopcode compatibility mode; the data pointer stays where an instruction has no memory operand.
+//
+// Deviation: with CR0.NE clear a pending exception raises #MF too. A PC would assert FERR#, freeze, and wait for the IRQ 13
+// that its board makes of it; no system since MS-DOS relies on that, and ours has no such wire.
+#pragma once
+
+#include "cpu/float/float80.h"
+#include "cpu/processor.h"
+
+namespace matryoshka::x87 {
+
+// "x87 FPU Status Register"
+namespace status {
+constexpr uint16_t IE = 1 << 0, SF = 1 << 6, ES = 1 << 7, C0 = 1 << 8, C1 = 1 << 9, C2 = 1 << 10, TOP = 7 << 11, C3 = 1 << 14,
+                   B = 1 << 15;
+}
+
+inline bool has_pending_exception(const X87State& x87) { return x87.status & ~x87.control & fp::all_exceptions; }
+[[nodiscard]] inline bool enter(Processor& cpu) {
+  return !has_pending_exception(cpu.state.x87) || cpu.fault.raise(MF_vector);
+}
+void record(Processor& cpu, const Op& op);
+
+inline fp::Environment environment(const X87State& x87) { return fp::Environment::from_control_word(x87.control); }
+
+// Memory operands of arithmetic and comparison: exact in the register format, and nothing is raised before the operation itself.
+inline fp::Float80 operand_value(fp::Binary32 a, fp::Environment& e) { return fp::widen(a, e); }
+inline fp::Float80 operand_value(fp::Binary64 a, fp::Environment& e) { return fp::widen(a, e); }
+inline fp::Float80 operand_value(int32_t a, fp::Environment&) { return fp::from_integer(a); }  // and of 16 bits
+
+// ES and B say whether an unmasked exception is pending.
+void summarize(X87State& x87);
+// Adds exception flags to the status word; C1 becomes what stands in `flags`.
+void report(X87State& x87, uint16_t flags);
+// C0, C2 and C3, after comparisons.
+void set_relation(X87State& x87, fp::Relation relation);
+
+// "Stack Overflow or Underflow Exception (#IS)". They answer whether it is masked: then the indefinite value takes the place of
+// what is missing, else the instruction has no effect.
+[[nodiscard]] bool stack_underflow(X87State& x87);
+[[nodiscard]] bool stack_overflow(X87State& x87);
+
+inline void set(X87State& x87, unsigned i, fp::Float80 value) {
+  x87.st(i) = value;
+  x87.valid |= 1 << ((x87.top() + i) & 7);
+}
+inline void mark_empty(X87State& x87, unsigned i) { x87.valid &= ~(1 << ((x87.top() + i) & 7)); }
+inline void push(X87State& x87, fp::Float80 value) {
+  x87.set_top(x87.top() - 1);
+  set(x87, 0, value);
+}
+inline void pop(X87State& x87, unsigned count = 1) {
+  for (; count > 0; --count) {
+    mark_empty(x87, 0);
+    x87.set_top(x87.top() + 1);
+  }
+}
+
+// ST(destination) becomes what `compute` says, and the indefinite value where a source is empty. Answers whether the
+// instruction took effect, so that it may pop.
+template <class Compute>
+bool replace(X87State& x87, unsigned destination, bool source_empty, Compute compute) {
+  if (source_empty) {
+    if (!stack_underflow(x87)) return false;
+    set(x87, destination, fp::float80_indefinite);
+    return true;
+  }
+  fp::Environment e = environment(x87);
+  fp::Float80 result = compute(e);
+  report(x87, e.status());
+  if (e.operand_fault()) return false;
+  set(x87, destination, result);
+  return true;
+}
+
+// Before an instruction that replaces ST(0) and pushes: whether there is an operand, and room. If not, this was all of it.
+[[nodiscard]] bool ready_to_push_second(X87State& x87);
+
+}  // namespace matryoshka::x87

@@ -1,0 +1,248 @@
+// The page as people meet it: by keyboard and by what a screen reader finds, in Debian's Chromium.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import { guests } from "../tests/tiny_guests.mjs";
+import { dist, enterTerminal, expectRow, expectStatus, launch, leaveTerminal, openPage, rows, serve, tabTo } from "./browser.mjs";
+
+let browser, server;
+before(async () => {
+  browser = await launch();
+  server = await serve();
+});
+after(async () => {
+  await browser?.close();
+  server?.close();
+});
+
+// Boots the small Linux and leaves the keyboard in its shell, with the screen reader mode on.
+async function boot(page) {
+  await expectStatus(page, /Running|Работает/);
+  await leaveTerminal(page);
+  await tabTo(page, "button", /Screen reader mode|Режим экранного диктора/);
+  await page.keyboard.press("Space");
+  await enterTerminal(page);
+  await expectRow(page, /# $|#$/);
+}
+
+async function command(page, line) {
+  await page.keyboard.type(line);
+  await page.keyboard.press("Enter");
+}
+
+test("boots, and a person with a keyboard uses it", async () => {
+  const { page, close } = await openPage(browser, server.url);
+  await boot(page);
+  assert.equal(await page.locator("#machine").getAttribute("data-state"), "running");
+  await command(page, "uname -a");
+  await expectRow(page, /^Linux .* x86_64 GNU\/Linux/);
+  await command(page, "grep -c ^processor /proc/cpuinfo; grep -m1 vendor_id /proc/cpuinfo");
+  await expectRow(page, /^vendor_id\s*: GenuineIntel/);
+  await command(page, "echo 'kept in a file' > /tmp/note; sync; cat /tmp/note");
+  await expectRow(page, /^kept in a file$/);
+  await command(page, "echo Привет, мир | tr -d ,");
+  await expectRow(page, /^Привет мир$/);
+  await close();
+});
+
+test("works in a window of 390 pixels, and the guest learns its size", async () => {
+  const { page, close } = await openPage(browser, server.url, { viewport: { width: 390, height: 780 } });
+  await boot(page);
+  const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+  assert.ok(overflow <= 0, `the page is ${overflow} pixels too wide`);
+  await command(page, "stty size");
+  const [, , columns] = /^(\d+) (\d+)$/.exec(await expectRow(page, /^\d+ \d+$/));
+  assert.ok(Number(columns) > 30 && Number(columns) < 70, `${columns} columns`);
+  await close();
+});
+
+test("pause, resume, reset, text size and language, by their names", async () => {
+  const { page, close } = await openPage(browser, server.url);
+  await boot(page);
+  await leaveTerminal(page);
+  await tabTo(page, "button", "Pause");
+  await page.keyboard.press("Enter");
+  await expectStatus(page, "Paused");
+  await page.keyboard.press("Enter");
+  await expectStatus(page, "Running");
+  await tabTo(page, "button", "Larger text");
+  await page.keyboard.press("Enter");
+  await tabTo(page, "button", "Reset");
+  await page.keyboard.press("Enter");
+  await enterTerminal(page);
+  await expectRow(page, /# $|#$/);
+  await leaveTerminal(page);
+  await tabTo(page, "button", "Switch to Russian");
+  await page.keyboard.press("Enter");
+  await expectStatus(page, "Работает");
+  await page.getByRole("button", { name: "Пауза" }).waitFor();
+  assert.equal(await page.locator("html").getAttribute("lang"), "ru");
+  await close();
+});
+
+test("asks before closing after the first typed key, and not earlier", async () => {
+  for (const typed of [false, true]) {
+    const { page, close } = await openPage(browser, server.url);
+    await boot(page);
+    if (typed) await page.keyboard.press("x");
+    let asked = false;
+    page.on("dialog", async (dialog) => {
+      asked ||= dialog.type() === "beforeunload";
+      await dialog.accept();
+    });
+    await page.close({ runBeforeUnload: true });
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    assert.equal(asked, typed);
+    await close();
+  }
+});
+
+test("an idle guest leaves the processor alone", async () => {
+  const { page, close } = await openPage(browser, `${server.url}?test=1`);
+  await boot(page);
+  await page.waitForTimeout(2000);
+  const spent = () => page.evaluate(async () => (await window.machine.stats()).ticks);
+  const before = await spent();
+  await page.waitForTimeout(3000);
+  const share = ((await spent()) - before) / 3 / 50e6;  // of a core that does 50 million a second
+  assert.ok(share < 0.03, `${(share * 100).toFixed(1)} % of a core`);
+  await close();
+});
+
+test("with the virtual clock two boots are equal", async () => {
+  const hash = async () => {
+    const { page, close } = await openPage(browser, `${server.url}?test=1&clock=virtual`);
+    await page.waitForFunction(() => window.machine);
+    const value = await page.evaluate(async () => {
+      const machine = window.machine;
+      await machine.pause();
+      await machine.reset();
+      const paused = new Promise((resolve) => machine.on("state", ({ state, reason }) => reason === "tick-limit" && resolve(state)));
+      await machine.start({ stopAt: 20_000_000 });
+      await paused;
+      return machine.hash();
+    });
+    await close();
+    return value;
+  };
+  assert.equal(await hash(), await hash());
+});
+
+test("a kernel of one's own: it boots, and what is no kernel is a sentence", async () => {
+  const { page, close } = await openPage(browser, server.url);
+  await expectStatus(page, "Running");
+  const choose = async (name, bytes) => {
+    const own = page.getByText("Your own kernel");
+    if (!(await page.getByRole("button", { name: "Boot it" }).isVisible())) await own.click();
+    await page.getByLabel("Kernel", { exact: true }).setInputFiles({ name, mimeType: "application/octet-stream", buffer: Buffer.from(bytes) });
+    await page.getByRole("button", { name: "Boot it" }).click();
+  };
+  await choose("notes.txt", new TextEncoder().encode("no kernel ".repeat(500)));
+  await page.getByRole("alert").filter({ hasText: "notes.txt" }).waitFor();
+  await choose("tiny", guests.printAndLoop("a tiny guest is here\r\n"));
+  await expectStatus(page, "Running");
+  await page.getByRole("button", { name: "Screen reader mode" }).click();
+  await expectRow(page, /a tiny guest is here/);
+  await choose("triple", guests.halt());
+  await expectStatus(page, "nothing can wake it");
+  await choose("notes.txt", new TextEncoder().encode("no kernel ".repeat(500)));
+  await page.getByRole("button", { name: "Back to the small Linux" }).click();
+  await expectStatus(page, "Running");
+  await close();
+});
+
+test("what the guest writes cannot reach the clipboard, the title or another page", async () => {
+  const { page, close } = await openPage(browser, server.url);
+  await expectStatus(page, "Running");
+  const evil = "\x1b]52;c;ZXZpbA==\x07\x1b]0;evil\x07\x1b]2;evil\x07\x1b[21t\x1b[14tdone\r\n";
+  await page.getByText("Your own kernel").click();
+  await page.getByLabel("Kernel", { exact: true }).setInputFiles({ name: "evil", mimeType: "application/octet-stream", buffer: Buffer.from(guests.printAndLoop(evil)) });
+  await page.getByRole("button", { name: "Boot it" }).click();
+  await page.getByRole("button", { name: "Screen reader mode" }).click();
+  await expectRow(page, /^done$/);
+  assert.match(await page.title(), /^Matryoshka/);
+  await close();
+});
+
+test("a server with wrong types does no harm", async () => {
+  const wrong = await serve({ headers: (path) => (/\.(wasm|bin|json)$/.test(path) ? { "Content-Type": "text/plain" } : {}) });
+  const { page, close } = await openPage(browser, wrong.url);
+  await expectStatus(page, "Running");
+  await close();
+  wrong.close();
+});
+
+test("a policy that forbids WebAssembly is explained", async () => {
+  const strict = await serve({ headers: () => ({ "Content-Security-Policy": "script-src 'self'; style-src 'self' 'unsafe-inline'" }) });
+  const { page, close } = await openPage(browser, strict.url, { expected: [/wasm|WebAssembly|unsafe-eval|policy: script-src/i] });
+  await page.getByRole("alert").filter({ hasText: "Content-Security-Policy forbids WebAssembly" }).waitFor();
+  await close();
+  strict.close();
+});
+
+test("a download that fails is explained, and can be tried again", async () => {
+  let broken = "missing";
+  const flaky = await serve({
+    before(request, response) {
+      if (!request.url.startsWith("/initrd.bin") || broken === "") return false;
+      if (broken === "missing") response.writeHead(404).end();
+      if (broken === "truncated") response.writeHead(200, { "Content-Type": "application/octet-stream" }).end("short");
+      if (broken === "cut") response.destroy();
+      return true;
+    },
+  });
+  const { page, close } = await openPage(browser, flaky.url, { expected: [/404|Failed to load|ERR_/] });
+  const alert = page.getByRole("alert");
+  await alert.filter({ hasText: "'initrd64.lz4' failed: the server answered 404" }).waitFor();
+  broken = "truncated";
+  await page.getByRole("button", { name: "Try again" }).click();
+  await alert.filter({ hasText: "'initrd64.lz4' has 5 bytes" }).waitFor();
+  broken = "cut";
+  await page.getByRole("button", { name: "Try again" }).click();
+  await alert.filter({ hasText: "'initrd64.lz4' failed; look at the connection" }).waitFor();
+  broken = "";
+  await page.getByRole("button", { name: "Try again" }).click();
+  await expectStatus(page, "Running");
+  await close();
+  flaky.close();
+});
+
+test("progress is exact to the byte", async () => {
+  const slow = await serve({
+    async before(request) {
+      if (request.url.startsWith("/initrd.bin")) await new Promise((resolve) => setTimeout(resolve, 1000));
+      return false;
+    },
+  });
+  const { page, close } = await openPage(browser, slow.url);
+  const bar = page.getByRole("progressbar", { name: "Download" });
+  await bar.waitFor();
+  await page.waitForFunction(async () => {
+    const { core, kernel, initrd, drives } = await (await fetch("machine.json")).json();
+    const total = [core, kernel, initrd, ...drives].reduce((sum, file) => sum + file.size, 0);
+    return Math.abs(document.querySelector("progress").value - (total - initrd.size) / total) < 1e-9;
+  });
+  await expectStatus(page, "Running");
+  await close();
+  slow.close();
+});
+
+test("as a file:// the page says what to do", async () => {
+  const { page, close } = await openPage(browser, `file://${dist}/index.html`, { expected: [/file:|CORS|origin|policy|ERR_FAILED/i] });
+  await page.getByText("must come from a web server").waitFor();
+  await close();
+});
+
+test("the terminal can be left and entered again, and says how", async () => {
+  const { page, close } = await openPage(browser, server.url);
+  await boot(page);
+  const terminal = page.getByRole("textbox", { name: "Terminal input" });
+  assert.equal(await terminal.evaluate((node) => node === document.activeElement), true);
+  await page.getByText("Esc, then Tab leaves the terminal.").waitFor();
+  await page.keyboard.press("Tab");
+  assert.equal(await terminal.evaluate((node) => node === document.activeElement), true, "Tab alone is the guest's");
+  await leaveTerminal(page);
+  assert.equal(await terminal.evaluate((node) => node === document.activeElement), false);
+  assert.ok((await rows(page)).length > 5);
+  await close();
+});

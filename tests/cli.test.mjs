@@ -1,0 +1,173 @@
+// ./matryoshka, the WebAssembly build and the native one: what they print, and the exit status for every way to end.
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+import { DEBUG_EXIT, guests } from "./tiny_guests.mjs";
+
+const program = fileURLToPath(new URL("../matryoshka", import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), "matryoshka-cli-"));
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+function file(name, bytes) {
+  const path = join(folder, name);
+  writeFileSync(path, bytes);
+  return path;
+}
+const kernel = {
+  exit: file("exit", guests.exit(21)),
+  print: file("print", guests.printAndExit("Hello, мир\r\n", 0)),
+  printAndLoop: file("print-loop", guests.printAndLoop("login: ")),
+  loop: file("loop", guests.loop()),
+  halt: file("halt", guests.halt()),
+  tripleFault: file("triple", guests.tripleFault()),
+  reset: file("reset", guests.reset()),
+  echo: file("echo", guests.echo("say: ")),
+};
+
+for (const engine of [[], ["--native"]]) {
+  const run = (...args) => spawnSync(program, [...engine, ...args], { encoding: "utf8", input: "", timeout: 60_000 });
+  const ends = (args, status, stderr = /^$/, stdout = /^/) => {
+    const result = run(...args);
+    assert.match(result.stderr, stderr);
+    assert.match(result.stdout, stdout);
+    assert.equal(result.status, status);
+    return result;
+  };
+
+  describe(`matryoshka ${engine.join(" ") || "(wasm)"}`, () => {
+    test("debug-exit gives QEMU's status", () => ends(["-kernel", kernel.exit, ...DEBUG_EXIT], 43));
+
+    test("serial output arrives as it is", () => {
+      const { stdout } = ends(["-kernel", kernel.print, ...DEBUG_EXIT], 1);
+      assert.equal(stdout, "Hello, мир\r\n");
+    });
+
+    test("--until ends with 0 at the match", () => {
+      const { stdout } = ends(["-kernel", kernel.printAndLoop, "--until", "og.n:"], 0);
+      assert.equal(stdout, "login:");
+    });
+
+    test("--until matches UTF-8", () => {
+      ends(["-kernel", kernel.print, ...DEBUG_EXIT, "--until", "^Hello, м.р"], 0);
+    });
+
+    test("--type answers in order, each once", () => {
+      const { stdout } = ends(["-kernel", kernel.echo, ...DEBUG_EXIT, "--type", "say: $=>one", "--type", "one=>\\x32q"], 1);
+      assert.equal(stdout, "say: one2");
+    });
+
+    test("keys from standard input reach the guest", () => {
+      const result = spawnSync(program, [...engine, "-kernel", kernel.echo, ...DEBUG_EXIT], { encoding: "utf8", input: "Привет\nq", timeout: 60_000 });
+      assert.equal(result.stdout, "say: Привет\n");
+      assert.equal(result.status, 1);
+    });
+
+    test("--max-instructions ends with 3", () => ends(["-kernel", kernel.loop, "--max-instructions", "100k"], 3, /limit of --max-instructions/));
+
+    test("--stop-at stops at the tick and prints the hash; --hash-every prints on the way", () => {
+      const { stderr } = ends(["-kernel", kernel.loop, "--stop-at", "250000", "--hash-every", "100k"], 0, /./);
+      assert.deepEqual(stderr.match(/^hash \d+/gm), ["hash 100000", "hash 200000", "hash 250000"]);
+    });
+
+    test("a triple fault with -no-reboot ends with 4 and says where", () => {
+      ends(["-kernel", kernel.tripleFault, "-no-reboot"], 4, /triple fault/);
+    });
+
+    test("a reset with -no-reboot ends with 0", () => ends(["-kernel", kernel.reset, "-no-reboot"], 0));
+
+    test("a guest that nothing can wake ends with 3", () => ends(["-kernel", kernel.halt], 3, /nothing can wake it/));
+
+    test("--stats writes JSON", () => {
+      const path = join(folder, "stats.json");
+      ends(["-kernel", kernel.exit, ...DEBUG_EXIT, "--stats", path], 43);
+      const stats = JSON.parse(readFileSync(path, "utf8"));
+      assert.equal(stats.ended, "debug-exit");
+      assert.equal(stats.status, 43);
+      assert.ok(stats.ticks > 0 && stats.wall_seconds > 0 && stats.peak_memory_bytes > 0);
+    });
+
+    test("-serial file:F and none", () => {
+      const path = join(folder, "serial.txt");
+      const { stdout } = ends(["-kernel", kernel.print, ...DEBUG_EXIT, "-serial", `file:${path}`], 1);
+      assert.equal(stdout, "");
+      assert.equal(readFileSync(path, "utf8"), "Hello, мир\r\n");
+      assert.equal(ends(["-kernel", kernel.print, ...DEBUG_EXIT, "-serial", "none"], 1).stdout, "");
+    });
+
+    test("a loaded machine goes on as the saved one would have", () => {
+      const state = join(folder, "state");
+      ends(["-kernel", kernel.loop, "--stop-at", "100k", "--save-state", state], 0, /./);
+      const loaded = ends(["--load-state", state, "--stop-at", "200k"], 0, /./).stderr;
+      const straight = ends(["-kernel", kernel.loop, "--stop-at", "200k"], 0, /./).stderr;
+      assert.match(loaded, /^hash 200000 /);
+      // Saving drops caches in both, so the straight run has to have saved as well to be equal bit for bit.
+      assert.match(straight, /^hash 200000 /);
+    });
+
+    test("a recording repeats the run without a keyboard", () => {
+      const log = join(folder, "log");
+      const first = spawnSync(program, [...engine, "-kernel", kernel.echo, ...DEBUG_EXIT, "--record", log], { encoding: "utf8", input: "abcq", timeout: 60_000 });
+      assert.equal(first.stdout, "say: abc");
+      const { stdout } = ends(["-kernel", kernel.echo, ...DEBUG_EXIT, "--replay", log], 1);
+      assert.equal(stdout, "say: abc");
+    });
+
+    test("Ctrl-C ends a run that is not at a terminal with 130", async () => {
+      const child = spawn(program, [...engine, "-kernel", kernel.printAndLoop], { stdio: ["ignore", "pipe", "inherit"] });
+      await new Promise((resolve) => child.stdout.once("data", resolve));
+      child.kill("SIGINT");
+      const status = await new Promise((resolve) => child.once("exit", resolve));
+      assert.equal(status, 130);
+    });
+
+    const text = file("text", "This is no kernel.\n".repeat(100));
+    const empty = file("empty", "");
+    const half = file("half", guests.printAndExit("x".repeat(100), 0).slice(0, 20));
+    const odd = file("odd", new Uint8Array(700));
+    const badUsage = [
+      ["no options", []],
+      ["an option that does not exist", ["-frobnicate"]],
+      ["a value that is missing", ["-kernel"]],
+      ["a kernel that does not exist", ["-kernel", "/nowhere/kernel"]],
+      ["a kernel that is a folder", ["-kernel", folder]],
+      ["a kernel that is empty", ["-kernel", empty]],
+      ["a kernel that is a text", ["-kernel", text]],
+      ["a kernel that is cut off", ["-kernel", half]],
+      ["an initrd that does not exist", ["-kernel", kernel.loop, "-initrd", "/nowhere/initrd"]],
+      ["an initrd that is empty", ["-kernel", kernel.loop, "-initrd", empty]],
+      ["a ROM that is empty", ["-bios", empty]],
+      ["a disk of half a sector", ["-kernel", kernel.loop, "-drive", `file=${odd}`]],
+      ["a snapshot that is none", ["--load-state", text]],
+      ["a snapshot that is empty", ["--load-state", empty]],
+      ["a recording that is none", ["-kernel", kernel.loop, "--replay", text]],
+      ["a processor that does not exist", ["-kernel", kernel.loop, "-cpu", "abacus"]],
+      ["a flag that does not exist", ["-kernel", kernel.loop, "-cpu", "default,+teleport"]],
+      ["too much memory", ["-kernel", kernel.loop, "-m", "4G"]],
+      ["a regular expression that cannot be read", ["-kernel", kernel.loop, "--until", "("]],
+      ["a results file in no folder", ["-kernel", kernel.loop, "--stats", "/nowhere/stats"]],
+      ["what is not built yet", ["-kernel", kernel.loop, "-smp", "4"]],
+    ];
+    for (const [what, args] of badUsage) {
+      test(`${what}: status 2 and one sentence`, () => {
+        const { stderr, stdout } = ends(args, 2, /./);
+        assert.match(stderr, /^matryoshka: [^\n]+\.\n$/);
+        assert.equal(stdout, "");
+        const named = args.findLast((argument) => argument.startsWith(folder) || argument.startsWith("/nowhere"))?.split("file=").pop();
+        if (named) assert.ok(stderr.includes(named), `${stderr} names ${named}`);
+      });
+    }
+
+    test("--help", () => ends(["--help"], 0, /^$/, /^usage: .\/matryoshka/));
+  });
+}
+
+test("the two builds agree on the state", () => {
+  const hashes = (...engine) =>
+    spawnSync(program, [...engine, "-kernel", kernel.printAndLoop, "--stop-at", "1M", "--hash-every", "100k"], { encoding: "utf8", input: "" }).stderr;
+  assert.equal(hashes(), hashes("--native"));
+});

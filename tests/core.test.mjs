@@ -1,0 +1,36 @@
+// The WebAssembly module itself: what it imports, and the rules that its speed depends on.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+import { Core } from "../web/core.js";
+import { compileCore, instantiateCore } from "../web/loader.js";
+import { guests } from "./tiny_guests.mjs";
+
+const bytes = readFileSync(process.env.MATRYOSHKA_CORE ?? fileURLToPath(new URL("../build/wasm/matryoshka.wasm", import.meta.url)));
+const module = await compileCore(bytes);
+
+test("the core imports what loader.js supplies and nothing else", () => {
+  instantiateCore(module);
+  for (const { module: from, name } of WebAssembly.Module.imports(module))
+    assert.ok(["host", "env", "wasi_snapshot_preview1"].includes(from), `${from}.${name}`);
+});
+
+test("the slice is a function of its own, which JavaScript calls", () => {
+  // Inlined into something that is entered once, the run loop would stay in V8's first tier for seconds.
+  const names = WebAssembly.Module.exports(module).filter((entry) => entry.kind === "function").map((entry) => entry.name);
+  assert.ok(names.includes("mx_run"));
+});
+
+test("the memory asked for follows the machine", () => {
+  const args = (memory) => ["-kernel", "K", "-m", memory];
+  const size = (memory) => {
+    const { plan } = Core.plan(module, args(memory));
+    const core = Core.create(module, args(memory), plan, [guests.loop()], { output() {} });
+    return core.memoryBytes / (1 << 20);
+  };
+  const small = size("16M"), large = size("256M");
+  assert.ok(small < 16 + 64, `${small} MB for 16 MB`);
+  assert.ok(large < 256 + 64, `${large} MB for 256 MB`);
+});

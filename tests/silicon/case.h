@@ -1,0 +1,79 @@
+// One experiment: an instruction, the state it starts from, and the state that came of it.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+namespace silicon {
+
+// The same places in the silicon's address space and in the model's. All lie below 2 GiB, so that 32-bit code and absolute
+// 32-bit displacements reach them. Everything between them is unmapped.
+constexpr uint64_t page = 4096;
+constexpr uint64_t exchange_at = 0x10000000;  // silicon only: what the entry and exit code moves registers through
+constexpr uint64_t code64_at = 0x20000000;    // one page; the instruction ends where the page does, the next leads out
+constexpr uint64_t code32_at = 0x20100000;
+constexpr uint64_t trap_at = 0x20200000;      // three pages of INT3, for instructions that jump
+constexpr uint64_t trap_pages = 3;
+constexpr uint64_t data_at = 0x34567000;      // two writable pages, then a read-only one
+constexpr uint64_t data_pages = 2;
+constexpr uint64_t read_only_at = data_at + data_pages * page;
+constexpr uint64_t stack_at = 0x34812000;     // one page
+constexpr uint64_t fs_base = 0x10040000, gs_base = 0x0ffe1230;  // 64-bit mode only
+
+// FXSAVE's image.
+struct alignas(64) Floating {
+  uint16_t control, status;
+  uint8_t tags, reserved;
+  uint16_t opcode;
+  uint64_t instruction, data;
+  uint32_t mxcsr, mxcsr_mask;
+  struct {
+    uint64_t significand;
+    uint16_t sign_exponent;
+    uint8_t reserved[6];
+  } st[8];
+  uint64_t xmm[16][2];
+  uint8_t rest[96];
+};
+static_assert(sizeof(Floating) == 512);
+
+struct Window {
+  static constexpr unsigned most = 256;
+  uint64_t address = 0;
+  uint16_t size = 0;
+  uint8_t bytes[most];
+};
+
+struct Case {
+  uint16_t row = 0;
+  uint8_t bits = 64;      // 32 or 64
+  bool trapped = false;   // stands among INT3s, because it jumps
+  bool floating = false;  // the x87 and SSE state matters
+  uint8_t length = 0;
+  uint8_t code[16];
+  uint64_t gpr[16];
+  uint64_t flags = 2;
+  uint8_t windows = 0;
+  Window window[2];
+  Floating fx;
+
+  uint64_t code_at() const {
+    if (trapped) return trap_at + page + page / 2;
+    return (bits == 64 ? code64_at : code32_at) + page - length;
+  }
+};
+
+struct Outcome {
+  static constexpr uint8_t none = 0xff;
+  uint64_t gpr[16];
+  uint64_t rip, flags;
+  uint8_t exception;   // vector, or none
+  uint8_t died;        // signal that killed the child, or 0
+  uint32_t error;
+  uint64_t cr2;
+  uint8_t bytes[2][Window::most];  // the windows afterwards
+  uint64_t stray;      // a changed byte outside the windows, or 0
+  Floating fx;
+};
+
+}  // namespace silicon

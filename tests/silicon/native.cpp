@@ -1,0 +1,308 @@
+#include "tests/silicon/native.h"
+
+#include <asm/prctl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <csignal>
+#include <cstddef>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+namespace silicon {
+
+namespace {
+
+// What the assembly below reads and writes, at exchange_at.
+struct Exchange {
+  uint64_t gpr[16];       // 000
+  uint64_t flags;         // 080
+  uint64_t target;        // 088  for far jumps the selector follows
+  uint64_t selector;      // 090
+  uint64_t host_stack;    // 098
+  uint64_t floating;      // 0a0
+  uint64_t clean_mxcsr;   // 0a8
+  uint64_t unused[10];
+  Floating fx;            // 100
+};
+static_assert(offsetof(Exchange, fx) == 0x100);
+
+Exchange& exchange() { return *reinterpret_cast<Exchange*>(exchange_at); }
+
+}  // namespace
+
+extern "C" void silicon_enter64();
+extern "C" void silicon_enter32();
+extern "C" void silicon_leave();
+extern "C" void silicon_resume();
+
+// clang-format off
+asm(R"(
+.macro enter_with_state jump
+  pushq %rbx; pushq %rbp; pushq %r12; pushq %r13; pushq %r14; pushq %r15
+  movq %rsp, 0x10000098
+  cmpb $0, 0x100000a0
+  je 1f
+  fxrstor64 0x10000100
+1:pushq 0x10000080
+  popfq
+  movq 0x10000000, %rax
+  movq 0x10000008, %rcx
+  movq 0x10000010, %rdx
+  movq 0x10000018, %rbx
+  movq 0x10000020, %rsp
+  movq 0x10000028, %rbp
+  movq 0x10000030, %rsi
+  movq 0x10000038, %rdi
+  movq 0x10000040, %r8
+  movq 0x10000048, %r9
+  movq 0x10000050, %r10
+  movq 0x10000058, %r11
+  movq 0x10000060, %r12
+  movq 0x10000068, %r13
+  movq 0x10000070, %r14
+  movq 0x10000078, %r15
+  \jump *0x10000088
+.endm
+
+.text
+.globl silicon_enter64
+silicon_enter64:
+  enter_with_state jmpq
+.globl silicon_enter32
+silicon_enter32:
+  enter_with_state ljmpq
+
+.globl silicon_leave
+silicon_leave:
+  movq %rax, 0x10000000
+  movq %rcx, 0x10000008
+  movq %rdx, 0x10000010
+  movq %rbx, 0x10000018
+  movq %rsp, 0x10000020
+  movq %rbp, 0x10000028
+  movq %rsi, 0x10000030
+  movq %rdi, 0x10000038
+  movq %r8, 0x10000040
+  movq %r9, 0x10000048
+  movq %r10, 0x10000050
+  movq %r11, 0x10000058
+  movq %r12, 0x10000060
+  movq %r13, 0x10000068
+  movq %r14, 0x10000070
+  movq %r15, 0x10000078
+  movq 0x10000098, %rsp
+  pushfq
+  popq 0x10000080
+.globl silicon_resume
+silicon_resume:
+  movq 0x10000098, %rsp
+  pushq $0x202
+  popfq
+  cmpb $0, 0x100000a0
+  je 1f
+  fxsave64 0x10000100
+  fninit
+  ldmxcsr 0x100000a8
+1:popq %r15; popq %r14; popq %r13; popq %r12; popq %rbp; popq %rbx
+  ret
+)");
+// clang-format on
+
+struct Native::Shared {
+  volatile uint64_t next;  // the case that the child is at
+  Outcome outcome[batch];
+};
+
+namespace {
+
+Outcome* present = nullptr;  // of the case that runs
+
+// A fault or a trap: its context is the outcome.
+void take_signal(int, siginfo_t*, void* context) {
+  auto* uc = static_cast<ucontext_t*>(context);
+  const auto* r = uc->uc_mcontext.gregs;
+  static constexpr int order[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
+                                    REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
+  Exchange& x = exchange();
+  for (unsigned i = 0; i < 16; ++i) x.gpr[i] = static_cast<uint64_t>(r[order[i]]);
+  x.flags = static_cast<uint64_t>(r[REG_EFL]);
+  present->rip = static_cast<uint64_t>(r[REG_RIP]);
+  present->exception = static_cast<uint8_t>(r[REG_TRAPNO]);
+  present->error = static_cast<uint32_t>(r[REG_ERR]);
+  present->cr2 = static_cast<uint64_t>(r[REG_CR2]);
+  // Back to the 64-bit exit, with the case's x87 and SSE state still loaded by sigreturn, so that it is saved there.
+  uc->uc_mcontext.gregs[REG_RIP] = reinterpret_cast<greg_t>(&silicon_resume);
+  uc->uc_mcontext.gregs[REG_EFL] = 0x202;
+  uc->uc_mcontext.gregs[REG_CSGSFS] = (r[REG_CSGSFS] & ~greg_t{0xffff}) | 0x33;
+}
+
+void map(uint64_t at, uint64_t pages, int rights) {
+  void* got = mmap(reinterpret_cast<void*>(at), pages * page, rights, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_POPULATE, -1, 0);
+  if (got != reinterpret_cast<void*>(at)) _exit(120);
+}
+
+uint8_t* bytes_at(uint64_t address) { return reinterpret_cast<uint8_t*>(address); }
+
+void lay_out() {
+  constexpr int data = PROT_READ | PROT_WRITE, all = data | PROT_EXEC;
+  map(exchange_at, 1, data);
+  map(code64_at, 2, all);
+  map(code32_at, 2, all);
+  map(trap_at, trap_pages, all);
+  map(data_at, data_pages, data);
+  map(read_only_at, 1, PROT_READ);
+  map(stack_at, 1, data);
+  std::memset(bytes_at(trap_at), 0xcc, trap_pages * page);
+  // jmp *2(%rip), and in 32-bit code ljmp to a 64-bit jmp *2(%rip) behind it. The pointer is aligned: AC may be set.
+  static constexpr uint8_t jump64[] = {0xff, 0x25, 2, 0, 0, 0, 0, 0};
+  auto leave = reinterpret_cast<uint64_t>(&silicon_leave);
+  auto put_jump = [&](uint64_t at) {
+    std::memcpy(bytes_at(at), jump64, sizeof jump64);
+    std::memcpy(bytes_at(at + sizeof jump64), &leave, 8);
+  };
+  put_jump(code64_at + page);
+  uint8_t far_jump[7] = {0xea, 0, 0, 0, 0, 0x33, 0};
+  uint32_t landing = code32_at + page + 16;
+  std::memcpy(far_jump + 1, &landing, 4);
+  std::memcpy(bytes_at(code32_at + page), far_jump, sizeof far_jump);
+  put_jump(landing);
+}
+
+// Nothing but returning from a signal, complaining and leaving.
+bool renounce_system_calls() {
+  sock_filter rules[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, arch)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0xc000003e /* AUDIT_ARCH_X86_64 */, 0, 4),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_rt_sigreturn, 3, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 2, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_write, 1, 0),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  sock_fprog program{sizeof rules / sizeof rules[0], rules};
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+void catch_signals() {
+  static uint8_t stack[64 << 10];
+  stack_t alternative{stack, 0, sizeof stack};
+  sigaltstack(&alternative, nullptr);
+  struct sigaction action = {};
+  action.sa_sigaction = take_signal;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+  for (int signal : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP}) sigaction(signal, &action, nullptr);
+}
+
+// From here on the child's own thread-local storage is out of reach, and with it most of the C library.
+void set_bases() {
+  asm volatile("movl $0x2b, %%eax; movl %%eax, %%ds; movl %%eax, %%es" ::: "eax");
+  asm volatile("wrgsbase %0" ::"r"(gs_base));
+  asm volatile("wrfsbase %0" ::"r"(fs_base));
+}
+
+[[noreturn]] void leave(int status) {
+  for (;;) asm volatile("syscall" ::"a"(SYS_exit_group), "D"(status) : "rcx", "r11", "memory");
+}
+
+bool all_zero(const uint8_t* p, size_t size) { return p[0] == 0 && __builtin_memcmp(p, p + 1, size - 1) == 0; }
+
+uint64_t find_stray(uint64_t at, uint64_t size) {
+  uint8_t* p = bytes_at(at);
+  if (all_zero(p, size)) return 0;
+  uint64_t found = 0;
+  for (uint64_t i = 0; i < size; ++i)
+    if (p[i]) found = found ? found : at + i, p[i] = 0;
+  return found;
+}
+
+void run_one(const Case& c, Outcome& out) {
+  Exchange& x = exchange();
+  std::memcpy(x.gpr, c.gpr, sizeof x.gpr);
+  x.flags = c.flags;
+  x.target = c.code_at();
+  x.selector = 0;
+  if (c.bits == 32) x.target |= uint64_t{0x23} << 32;
+  x.floating = c.floating;
+  x.clean_mxcsr = 0x1f80;
+  if (c.floating) x.fx = c.fx;
+  std::memcpy(bytes_at(c.code_at()), c.code, c.length);
+  for (unsigned i = 0; i < c.windows; ++i) std::memcpy(bytes_at(c.window[i].address), c.window[i].bytes, c.window[i].size);
+
+  present = &out;
+  out.exception = Outcome::none;
+  out.rip = c.code_at() + c.length;
+  if (c.bits == 64)
+    silicon_enter64();
+  else
+    silicon_enter32();
+
+  std::memcpy(out.gpr, x.gpr, sizeof x.gpr);
+  out.flags = x.flags;
+  if (c.floating) out.fx = x.fx;
+  for (unsigned i = 0; i < c.windows; ++i) std::memcpy(out.bytes[i], bytes_at(c.window[i].address), c.window[i].size);
+  for (unsigned i = 0; i < c.windows; ++i) std::memset(bytes_at(c.window[i].address), 0, c.window[i].size);
+  out.stray = find_stray(data_at, data_pages * page);
+  if (!out.stray) out.stray = find_stray(stack_at, page);
+  if (c.trapped) std::memset(bytes_at(c.code_at()), 0xcc, c.length);
+  // The INT3 behind or at the target is the end that was wanted; so is a target where there is nothing to fetch.
+  constexpr uint32_t fetch = 16;
+  if (c.trapped && out.exception == 3) {
+    out.exception = Outcome::none;
+    out.rip -= 1;
+  } else if (c.trapped && out.exception == 14 && out.error & fetch && out.cr2 == out.rip) {
+    out.exception = Outcome::none;
+  }
+}
+
+}  // namespace
+
+Native::Native() {
+  void* got = mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (got == MAP_FAILED)
+    problem_ = "no shared memory";
+  else
+    shared_ = static_cast<Shared*>(got);
+}
+
+void Native::run(std::span<const Case> cases, std::span<Outcome> outcomes) {
+  for (size_t begin = 0; begin < cases.size();) {
+    size_t count = std::min(batch, cases.size() - begin);
+    shared_->next = 0;
+    pid_t child = fork();
+    if (child == 0) {
+      lay_out();
+      catch_signals();
+      alarm(20);  // a batch takes milliseconds; an instruction that loops dies
+      if (!renounce_system_calls()) leave(121);
+      set_bases();
+      for (size_t i = 0; i < count; ++i) {
+        shared_->next = i;
+        run_one(cases[begin + i], shared_->outcome[i]);
+      }
+      shared_->next = count;
+      leave(0);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    uint64_t reached = shared_->next;
+    size_t done = std::min<size_t>(reached, count);
+    std::copy(shared_->outcome, shared_->outcome + done, outcomes.begin() + static_cast<ptrdiff_t>(begin));
+    begin += done;
+    if (done < count) {
+      // The child died of this case; the next child takes the rest.
+      outcomes[begin] = {};
+      outcomes[begin].died = WIFSIGNALED(status) ? static_cast<uint8_t>(WTERMSIG(status)) : static_cast<uint8_t>(WEXITSTATUS(status));
+      if (outcomes[begin].died == 0) outcomes[begin].died = 255;
+      ++begin;
+    }
+  }
+}
+
+}  // namespace silicon
