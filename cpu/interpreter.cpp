@@ -65,7 +65,7 @@ static_assert(hot_list_is_sound());
 
 uint16_t hot_handler(uint16_t id) { return hot_index.handler[id]; }
 
-// ---- The profile from which hot.def is chosen: a build of its own (MATRYOSHKA_PROFILE), made and run by bench/profile.
+// ---- The profile from which hot.def is chosen: a build of its own (MATRYOSHKA_PROFILE), made and run by ./bench --profile-instances.
 
 #ifdef MATRYOSHKA_PROFILE
 namespace {

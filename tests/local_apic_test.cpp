@@ -172,7 +172,8 @@ TEST_CASE("Local APIC: every divisor", "[apic]") {
   struct Case {
     uint32_t code, divisor;
   };
-  auto c = GENERATE(Case{0x0, 2}, Case{0x1, 4}, Case{0x2, 8}, Case{0x3, 16}, Case{0x8, 32}, Case{0x9, 64}, Case{0xa, 128}, Case{0xb, 1});
+  auto c = GENERATE(Case{0x0, 2}, Case{0x1, 4}, Case{0x2, 8}, Case{0x3, 16}, Case{0x8, 32}, Case{0x9, 64}, Case{0xa, 128},
+                    Case{0xb, 1});
   Bench b;
   b.write(divide, c.code);
   b.write(initial, 1'000'000);

@@ -36,7 +36,8 @@ enum Number : uint32_t {
   FMASK = 0xc0000084, FS_BASE = 0xc0000100, KERNEL_GS_BASE = 0xc0000102, TSC_AUX = 0xc0000103
 };
 
-constexpr uint64_t non_canonical = 0x0000'8000'0000'0000, highest_lower = 0x0000'7fff'ffff'ffff, lowest_upper = 0xffff'8000'0000'0000;
+constexpr uint64_t non_canonical = 0x0000'8000'0000'0000, highest_lower = 0x0000'7fff'ffff'ffff,
+                   lowest_upper = 0xffff'8000'0000'0000;
 
 }  // namespace
 
@@ -55,8 +56,8 @@ TEST_CASE("MSRs: all that Linux 6.1 reads at boot is there", "[msr]") {
 
 TEST_CASE("MSRs: unknown numbers and those of absent features are refused", "[msr]") {
   Msrs m;
-  for (uint32_t n : {0x0u, 0x1au, 0x79u, 0xc1u, 0x123u, 0x186u, 0x19cu, 0x210u, 0x345u, 0x480u, 0x606u, 0x7ffu, 0x800u, 0x840u, 0xc00u,
-                     0x40000000u, 0xc0000085u, 0xc0010015u, 0xffffffffu}) {
+  for (uint32_t n : {0x0u, 0x1au, 0x79u, 0xc1u, 0x123u, 0x186u, 0x19cu, 0x210u, 0x345u, 0x480u, 0x606u, 0x7ffu, 0x800u, 0x840u,
+                     0xc00u, 0x40000000u, 0xc0000085u, 0xc0010015u, 0xffffffffu}) {
     INFO(std::hex << n);
     CHECK_FALSE(m.exists(n));
     CHECK_FALSE(m.write(n, 0));

@@ -14,15 +14,16 @@
 namespace matryoshka {
 
 // Flags of the status word, for tables; TOP is left out where a stack is given.
-constexpr uint16_t IE = 0x01, DE = 0x02, ZE = 0x04, OE = 0x08, UE = 0x10, PE = 0x20, SF = 0x40, ES_B = 0x8080, C0 = 0x100, C1 = 0x200,
-                   C2 = 0x400, C3 = 0x4000, top_bits = 0x3800;
+constexpr uint16_t IE = 0x01, DE = 0x02, ZE = 0x04, OE = 0x08, UE = 0x10, PE = 0x20, SF = 0x40, ES_B = 0x8080, C0 = 0x100,
+                   C1 = 0x200, C2 = 0x400, C3 = 0x4000, top_bits = 0x3800;
 
 class X87Bench {
  public:
   using Mode = CpuBench::Mode;
   static constexpr uint64_t data_at = CpuBench::data_at, code_at = CpuBench::code_at;
 
-  explicit X87Bench(Mode mode = Mode::long64) : machine(mode), cpu(machine.cpu), x87(machine.cpu.state.x87), decoder_(all_features()) {
+  explicit X87Bench(Mode mode = Mode::long64)
+      : machine(mode), cpu(machine.cpu), x87(machine.cpu.state.x87), decoder_(all_features()) {
     cpu.state.gpr[RDX] = data_at;
   }
 
@@ -96,6 +97,8 @@ inline std::vector<uint8_t> x87_bytes(const Row& row, unsigned digit) {
 }
 
 // Those that neither wait for pending exceptions nor are recorded as the last instruction.
-inline bool x87_waits(const Row& row) { return std::string_view(row.mnemonic).substr(0, 2) != "FN" || row.mnemonic == std::string_view("FNOP"); }
+inline bool x87_waits(const Row& row) {
+  return std::string_view(row.mnemonic).substr(0, 2) != "FN" || row.mnemonic == std::string_view("FNOP");
+}
 
 }  // namespace matryoshka

@@ -1,9 +1,10 @@
-// The x87 instructions: what they do with stack, status word, pointers and memory images. That their numbers are right is proven in
-// float_x87_test.cpp; x87_native_test.cpp runs every row of the table against the processor underneath.
-#include "tests/x87_bench.h"
-
+// The x87 instructions: what they do with stack, status word, pointers and memory images. That their numbers are right is proven
+// in float_x87_test.cpp; x87_native_test.cpp runs every row of the table against the processor underneath.
+#include <array>
 #include <catch2/catch.hpp>
 #include <set>
+
+#include "tests/x87_bench.h"
 
 using namespace matryoshka;
 using fp::Float80;
@@ -124,7 +125,8 @@ TEST_CASE("FPREM comes to the remainder in steps while C2 is set", "[x87]") {
 }
 
 TEST_CASE("Precision control rounds arithmetic and the square root, and nothing else", "[x87]") {
-  const Float80 third64 = {0xaaaaaaaaaaaaaaab, 0x3ffd}, third53 = {0xaaaaaaaaaaaaa800, 0x3ffd}, third24 = {0xaaaaab0000000000, 0x3ffd};
+  const Float80 third64 = {0xaaaaaaaaaaaaaaab, 0x3ffd}, third53 = {0xaaaaaaaaaaaaa800, 0x3ffd},
+                third24 = {0xaaaaab0000000000, 0x3ffd};
   const struct {
     uint16_t control;
     Float80 quotient;
@@ -299,10 +301,14 @@ TEST_CASE("FCMOVcc moves by the flags", "[x87]") {
     const char* code;
     std::set<uint64_t> moves;
   } cases[] = {
-      {"da c1", {CF, CF | ZF, CF | PF, CF | ZF | PF}},          {"da c9", {ZF, CF | ZF, ZF | PF, CF | ZF | PF}},
-      {"da d1", {CF, ZF, CF | ZF, CF | PF, ZF | PF, CF | ZF | PF}}, {"da d9", {PF, CF | PF, ZF | PF, CF | ZF | PF}},
-      {"db c1", {0, ZF, PF, ZF | PF}},                          {"db c9", {0, CF, PF, CF | PF}},
-      {"db d1", {0, PF}},                                       {"db d9", {0, CF, ZF, CF | ZF}},
+      {"da c1", {CF, CF | ZF, CF | PF, CF | ZF | PF}},
+      {"da c9", {ZF, CF | ZF, ZF | PF, CF | ZF | PF}},
+      {"da d1", {CF, ZF, CF | ZF, CF | PF, ZF | PF, CF | ZF | PF}},
+      {"da d9", {PF, CF | PF, ZF | PF, CF | ZF | PF}},
+      {"db c1", {0, ZF, PF, ZF | PF}},
+      {"db c9", {0, CF, PF, CF | PF}},
+      {"db d1", {0, PF}},
+      {"db d9", {0, CF, ZF, CF | ZF}},
   };
   X87Bench b;
   for (const auto& c : cases)
@@ -355,8 +361,8 @@ TEST_CASE("Unmasked stack faults change nothing but the status word", "[x87]") {
     std::vector<double> before;
     uint16_t status;
   } cases[] = {
-      {"d8 c1", {}, IE | SF},       {"de c1", {5}, IE | SF},     {"d9 c9", {5}, IE | SF},      {"d9 f4", {}, IE | SF},
-      {"d9 f3", {5}, IE | SF},      {"dd d9", {}, IE | SF},      {"df e9", {5}, IE | SF},      {"d9 e8", full, IE | SF | C1},
+      {"d8 c1", {}, IE | SF},        {"de c1", {5}, IE | SF},       {"d9 c9", {5}, IE | SF},       {"d9 f4", {}, IE | SF},
+      {"d9 f3", {5}, IE | SF},       {"dd d9", {}, IE | SF},        {"df e9", {5}, IE | SF},       {"d9 e8", full, IE | SF | C1},
       {"d9 c0", full, IE | SF | C1}, {"db 2a", full, IE | SF | C1}, {"df 02", full, IE | SF | C1}, {"d9 f4", full, IE | SF | C1},
       {"d9 f2", full, IE | SF | C1},
   };
@@ -397,8 +403,8 @@ TEST_CASE("Unmasked exceptions found in the operands leave the stack alone, late
     std::vector<Float80> before, after;
     uint16_t status;
   } cases[] = {
-      {"de f9", 0x37b, reals({0, 1}), reals({0, 1}), ZE | ES_B},               // 1 / 0
-      {"d9 fa", 0x37e, reals({-1}), reals({-1}), IE | ES_B},                   // the root of -1
+      {"de f9", 0x37b, reals({0, 1}), reals({0, 1}), ZE | ES_B},  // 1 / 0
+      {"d9 fa", 0x37e, reals({-1}), reals({-1}), IE | ES_B},      // the root of -1
       {"d9 e8", unmasked, {}, reals({1}), 0},
       {"de c9", 0x377, {{uint64_t{1} << 63, 0x3fff + 8192}, {uint64_t{1} << 63, 0x3fff + 8192}}, {overflowed}, OE | ES_B},
       {"de f9", 0x35f, reals({3, 1}), {{0xaaaaaaaaaaaaaaab, 0x3ffd}}, PE | C1 | ES_B},
@@ -532,9 +538,9 @@ TEST_CASE("Second encodings do what the first do", "[x87]") {
 TEST_CASE("Encodings that no processor knows", "[x87]") {
   const struct {
     unsigned opcode, first, last;
-  } holes[] = {{0xd9, 0xd1, 0xd7}, {0xd9, 0xe2, 0xe3}, {0xd9, 0xe6, 0xe7}, {0xd9, 0xef, 0xef}, {0xda, 0xe0, 0xe8}, {0xda, 0xea, 0xff},
-               {0xdb, 0xe5, 0xe7}, {0xdb, 0xf8, 0xff}, {0xdd, 0xf0, 0xff}, {0xde, 0xd8, 0xd8}, {0xde, 0xda, 0xdf}, {0xdf, 0xe1, 0xe7},
-               {0xdf, 0xf8, 0xff}};
+  } holes[] = {{0xd9, 0xd1, 0xd7}, {0xd9, 0xe2, 0xe3}, {0xd9, 0xe6, 0xe7}, {0xd9, 0xef, 0xef}, {0xda, 0xe0, 0xe8},
+               {0xda, 0xea, 0xff}, {0xdb, 0xe5, 0xe7}, {0xdb, 0xf8, 0xff}, {0xdd, 0xf0, 0xff}, {0xde, 0xd8, 0xd8},
+               {0xde, 0xda, 0xdf}, {0xdf, 0xe1, 0xe7}, {0xdf, 0xf8, 0xff}};
   const std::pair<unsigned, unsigned> memory_holes[] = {{0xd9, 1}, {0xdb, 4}, {0xdb, 6}, {0xdd, 5}};
   X87Bench b;
   for (unsigned opcode = 0xd8; opcode <= 0xdf; ++opcode)
@@ -614,10 +620,13 @@ TEST_CASE("Control instructions leave the pointers alone", "[x87]") {
 
 namespace {
 
+void set_registers(X87State& x87) {
+  x87.registers[5] = real(1.5), x87.registers[6] = real(0), x87.registers[7] = indefinite, x87.registers[0] = real(7);
+}
 void set_image_state(X87State& x87) {
+  set_registers(x87);
   x87.control = 0x0340;
   x87.status = 0x2800 | C3 | IE | ES_B;  // TOP = 5
-  x87.registers[5] = real(1.5), x87.registers[6] = real(0), x87.registers[7] = indefinite, x87.registers[0] = real(7);
   x87.valid = 0xe0;
   x87.opcode = 0x5a5;
   x87.instruction_pointer = 0x12345678, x87.instruction_selector = 0x0008;
@@ -627,44 +636,50 @@ void set_image_state(X87State& x87) {
 }  // namespace
 
 TEST_CASE("FNSTENV: four layouts, then all exceptions are masked", "[x87]") {
-  using Mode = CpuBench::Mode;
+  using enum CpuBench::Mode;
   const struct {
-    Mode mode;
+    CpuBench::Mode mode;
     const char* code;
     bool virtual_8086;
     unsigned bytes;
     std::vector<uint32_t> words;
   } cases[] = {
-      {Mode::protected32, "d9 32", false, 4, {0xffff0340, 0xffffe881, 0xffff93ff, 0x12345678, 0x05a50008, 0x23456789, 0xffff0010}},
-      {Mode::long64, "d9 32", false, 4, {0xffff0340, 0xffffe881, 0xffff93ff, 0x12345678, 0x05a50008, 0x23456789, 0xffff0010}},
-      {Mode::protected32, "66 d9 32", false, 2, {0x0340, 0xe881, 0x93ff, 0x5678, 0x0008, 0x6789, 0x0010}},
+      {protected32, "d9 32", false, 4, {0xffff0340, 0xffffe881, 0xffff93ff, 0x12345678, 0x05a50008, 0x23456789, 0xffff0010}},
+      {long64, "d9 32", false, 4, {0xffff0340, 0xffffe881, 0xffff93ff, 0x12345678, 0x05a50008, 0x23456789, 0xffff0010}},
+      {protected32, "66 d9 32", false, 2, {0x0340, 0xe881, 0x93ff, 0x5678, 0x0008, 0x6789, 0x0010}},
       // Addresses are 12345678h + 80h and 23456789h + 100h.
-      {Mode::real16, "67 66 d9 32", false, 4, {0xffff0340, 0xffffe881, 0xffff93ff, 0xffff56f8, 0x012345a5, 0xffff6889, 0x02345000}},
-      {Mode::real16, "67 d9 32", false, 2, {0x0340, 0xe881, 0x93ff, 0x56f8, 0x45a5, 0x6889, 0x5000}},
-      {Mode::protected16, "67 d9 32", true, 2, {0x0340, 0xe881, 0x93ff, 0x56f8, 0x45a5, 0x6889, 0x5000}},
+      {real16, "67 66 d9 32", false, 4, {0xffff0340, 0xffffe881, 0xffff93ff, 0xffff56f8, 0x012345a5, 0xffff6889, 0x02345000}},
+      {real16, "67 d9 32", false, 2, {0x0340, 0xe881, 0x93ff, 0x56f8, 0x45a5, 0x6889, 0x5000}},
+      {protected16, "67 d9 32", true, 2, {0x0340, 0xe881, 0x93ff, 0x56f8, 0x45a5, 0x6889, 0x5000}},
   };
   for (const auto& c : cases) {
     X87Bench b(c.mode);
     if (c.virtual_8086) b.cpu.state.system_flags |= rflags::VM;
-    const uint64_t at = c.mode == Mode::real16 || c.mode == Mode::protected16 ? 0x4000 : b.data_at;
+    const uint64_t at = c.mode == real16 || c.mode == protected16 ? 0x4000 : b.data_at;
     b.cpu.state.gpr[RDX] = at;
     set_image_state(b.x87);
     INFO(c.code << " " << c.virtual_8086);
     REQUIRE(b.step(c.code));
-    for (unsigned i = 0; i < 7; ++i) {
-      INFO("word " << i);
-      CHECK((c.bytes == 2 ? b.machine.get<uint16_t>(at + 2 * i) : b.machine.get<uint32_t>(at + 4 * i)) == c.words[i]);
-    }
+    auto check_words = [&] {
+      for (unsigned i = 0; i < 7; ++i) {
+        INFO("word " << i);
+        CHECK((c.bytes == 2 ? b.machine.get<uint16_t>(at + 2 * i) : b.machine.get<uint32_t>(at + 4 * i)) == c.words[i]);
+      }
+    };
+    check_words();
     CHECK((c.bytes == 2 ? b.machine.get<uint16_t>(at + 14) : b.machine.get<uint32_t>(at + 28)) == 0);
     CHECK(b.x87.control == 0x037f);
     CHECK(b.x87.status == (0x2800 | C3 | IE));
 
     // And back, where it goes on as before: flags that are no longer masked are pending again.
     b.x87 = {};
+    set_registers(b.x87);
     REQUIRE(b.step(std::string(c.code).replace(std::string(c.code).size() - 2, 2, "22")));
     CHECK(b.x87.control == 0x0340);
     CHECK(b.x87.status == (0x2800 | C3 | IE | ES_B));
     CHECK(b.x87.valid == 0xe0);
+    REQUIRE(b.step(c.code));
+    check_words();
   }
 }
 
@@ -672,6 +687,7 @@ TEST_CASE("FNSAVE stores, initializes, and FRSTOR brings it all back", "[x87]") 
   X87Bench b;
   for (const char* prefix : {"", "66 "}) {
     b.restart();
+    b.machine.put(b.data_at, std::array<uint8_t, 128>{});
     set_image_state(b.x87);
     const X87State before = b.x87;
     const unsigned environment = *prefix ? 14 : 28;
@@ -735,16 +751,18 @@ TEST_CASE("#NM by CR0.EM, CR0.TS and CR0.MP", "[x87]") {
   }
 }
 
-TEST_CASE("#MF points at the next waiting instruction", "[x87]") {
-  X87Bench b(CpuBench::Mode::real16);
-  b.cpu.state.idtr = {0x3ff, 0};
-  b.cpu.state.cr0 |= cr0::NE;
-  b.machine.put(4 * MF_vector, uint32_t{0x3000});
-  b.x87.control = 0x37b;
-  b.machine.execute("d9 ee d9 e8 de f1 90 df e0 90 9b", 7);  // fldz, fld1, fdivrp: 1 / 0; fnstsw ax
-  CHECK(b.cpu.state.rip == 0x3000);
-  CHECK(b.machine.get<uint16_t>(b.cpu.state.gpr[RSP]) == 0x10a);  // of the FWAIT
-  CHECK((b.cpu.state.gpr[RAX] & 0xffff) == (ZE | ES_B | 6 << 11));
-  CHECK(b.x87.instruction_pointer == 0x104);
-  CHECK(b.stack() == reals({1, 0}));
+TEST_CASE("#MF points at the next waiting instruction, whatever CR0.NE", "[x87]") {
+  for (uint64_t ne : {uint64_t{0}, cr0::NE}) {
+    X87Bench b(CpuBench::Mode::real16);
+    b.cpu.state.idtr = {0x3ff, 0};
+    b.cpu.state.cr0 |= ne;
+    b.machine.put(4 * MF_vector, uint32_t{0x3000});
+    b.x87.control = 0x37b;
+    b.machine.execute("d9 ee d9 e8 de f1 90 df e0 90 9b", 7);  // fldz, fld1, fdivrp: 1 / 0; fnstsw ax
+    CHECK(b.cpu.state.rip == 0x3000);
+    CHECK(b.machine.get<uint16_t>(b.cpu.state.gpr[RSP]) == 0x10a);  // of the FWAIT
+    CHECK((b.cpu.state.gpr[RAX] & 0xffff) == (ZE | ES_B | 6 << 11));
+    CHECK(b.x87.instruction_pointer == 0x104);
+    CHECK(b.stack() == reals({1, 0}));
+  }
 }

@@ -64,7 +64,8 @@ bool repeat(Processor& cpu, const Op& op, Iteration iteration) {
     done = 0;
     Step step = iteration(x, std::min(count, allowed - spent), done);
     spent += done;
-    x.set_count(count - done);
+    // Nothing done leaves even the upper half of RCX alone under 32-bit addressing.
+    if (done != 0) x.set_count(count - done);
     if (step == Step::fault) {
       cpu.charge(spent);
       return false;

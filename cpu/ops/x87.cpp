@@ -6,7 +6,8 @@ namespace matryoshka::x87 {
 
 namespace {
 
-// ModRM.mod, which an Op no longer knows: the shortest form of its displacement.
+// ModRM.mod, which an Op no longer knows. Deviation: it is taken for the shortest form of the displacement, as assemblers choose
+// it; a padded encoding gets a wrong mod in FOP.
 unsigned mod_of(const Op& op) {
   if (!op.is_memory()) return 3;
   const bool has_base = op.base < CpuState::slot_zero * 8;
@@ -23,7 +24,8 @@ uint16_t opcode_of(const Op& op) {
   return static_cast<uint16_t>(low << 8 | mod_of(op) << 6 | (op.reg & 7) << 3 | (op.rm & 7));
 }
 
-// Where segments are flat the Op has forgotten which one was meant: then it is the one that the addressing form implies.
+// Where segments are flat the Op has forgotten which one was meant. Deviation: then it is the one that the addressing form
+// implies, also where an override prefix named another flat one.
 uint16_t selector_of(const Processor& cpu, const Op& op) {
   auto segment = static_cast<Segments>(op.segment);
   if (segment == Segments::none) segment = op.flags & Op::stack_segment ? Segments::ss : Segments::ds;

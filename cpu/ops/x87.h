@@ -28,13 +28,13 @@ constexpr uint16_t IE = 1 << 0, SF = 1 << 6, ES = 1 << 7, C0 = 1 << 8, C1 = 1 <<
 }
 
 inline bool has_pending_exception(const X87State& x87) { return x87.status & ~x87.control & fp::all_exceptions; }
-[[nodiscard]] inline bool enter(Processor& cpu) {
-  return !has_pending_exception(cpu.state.x87) || cpu.fault.raise(MF_vector);
-}
+[[nodiscard]] inline bool enter(Processor& cpu) { return !has_pending_exception(cpu.state.x87) || cpu.fault.raise(MF_vector); }
 void record(Processor& cpu, const Op& op);
 
 inline fp::Environment environment(const X87State& x87) { return fp::Environment::from_control_word(x87.control); }
 
+// ST(i) of an operand T. REX.B means nothing here.
+inline unsigned register_operand(const Op& op) { return op.rm & 7; }
 // Memory operands of arithmetic and comparison: exact in the register format, and nothing is raised before the operation itself.
 inline fp::Float80 operand_value(fp::Binary32 a, fp::Environment& e) { return fp::widen(a, e); }
 inline fp::Float80 operand_value(fp::Binary64 a, fp::Environment& e) { return fp::widen(a, e); }

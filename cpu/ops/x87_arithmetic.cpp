@@ -1,10 +1,6 @@
 #include "cpu/ops/x87_arithmetic.h"
 
-#include "cpu/ops/x87.h"
-
 namespace matryoshka::x87 {
-
-unsigned register_operand(const Op& op) { return op.rm & 7; }
 
 template <class Format>
 bool arithmetic_memory(Processor& cpu, const Op& op, Arithmetic operation) {
@@ -23,13 +19,13 @@ template bool arithmetic_memory<fp::Binary64>(Processor&, const Op&, Arithmetic)
 template bool arithmetic_memory<int16_t>(Processor&, const Op&, Arithmetic);
 template bool arithmetic_memory<int32_t>(Processor&, const Op&, Arithmetic);
 
-bool arithmetic_registers(Processor& cpu, const Op& op, Arithmetic operation, unsigned destination, unsigned source, unsigned pops) {
+bool arithmetic_registers(Processor& cpu, const Op& op, Arithmetic operation, unsigned destination, unsigned source,
+                          unsigned pops) {
   if (!enter(cpu)) return false;
   record(cpu, op);
   X87State& x87 = cpu.state.x87;
-  const bool takes_effect = replace(x87, destination, x87.empty(destination) || x87.empty(source), [&](fp::Environment& e) {
-    return operation(x87.st(destination), x87.st(source), e);
-  });
+  const bool takes_effect = replace(x87, destination, x87.empty(destination) || x87.empty(source),
+                                    [&](fp::Environment& e) { return operation(x87.st(destination), x87.st(source), e); });
   if (takes_effect) pop(x87, pops);
   return true;
 }
@@ -47,7 +43,7 @@ bool unary(Processor& cpu, const Op& op, Compute compute) {
   return true;
 }
 
-// C0, C3 and C1 get the quotient's low bits if there is one. C2, "incomplete", is cleared in any case.
+// C0, C3 and C1 get the quotient's low bits, unless the result is a NaN. C2, "incomplete", is cleared in any case.
 bool remainder(Processor& cpu, const Op& op, fp::Remainder (*operation)(fp::Float80, fp::Float80, fp::Environment&)) {
   if (!enter(cpu)) return false;
   record(cpu, op);
@@ -57,7 +53,7 @@ bool remainder(Processor& cpu, const Op& op, fp::Remainder (*operation)(fp::Floa
   const bool takes_effect = replace(x87, 0, x87.empty(0) || x87.empty(1), [&](fp::Environment& e) {
     fp::Remainder result = operation(x87.st(0), x87.st(1), e);
     codes = result.condition_codes();
-    has_quotient = !(e.raised & fp::invalid);
+    has_quotient = fp::classify(result.value) > fp::Class::quiet_nan;
     return result.value;
   });
   x87.status &= static_cast<uint16_t>(~status::C2);

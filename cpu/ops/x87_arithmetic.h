@@ -1,12 +1,7 @@
 // "x87 FPU Basic Arithmetic Instructions": an operation, applied to ST(0) and a register or memory operand.
 #pragma once
 
-#include "cpu/float/float80.h"
-
-namespace matryoshka {
-class Processor;
-struct Op;
-}  // namespace matryoshka
+#include "cpu/ops/x87.h"
 
 namespace matryoshka::x87 {
 
@@ -20,7 +15,6 @@ inline fp::Float80 divide_reversed(fp::Float80 a, fp::Float80 b, fp::Environment
 template <class Format>
 bool arithmetic_memory(Processor&, const Op&, Arithmetic);
 bool arithmetic_registers(Processor&, const Op&, Arithmetic, unsigned destination, unsigned source, unsigned pops);
-unsigned register_operand(const Op&);
 
 template <Arithmetic operation>
 bool st0_with_m32(Processor& cpu, const Op& op) {

@@ -8,17 +8,21 @@ namespace {
 
 struct Compared {
   fp::Relation relation;
-  bool takes_effect;
+  bool valid;  // or invalid, and that is masked
+  bool pops;   // no exception is unmasked
 };
 
 // An empty register is unordered with everything.
 template <class Compare>
 Compared relate(X87State& x87, bool source_empty, Compare compare) {
-  if (source_empty) return {fp::Relation::unordered, stack_underflow(x87)};
+  if (source_empty) {
+    const bool masked = stack_underflow(x87);
+    return {fp::Relation::unordered, masked, masked};
+  }
   fp::Environment e = environment(x87);
   const fp::Relation relation = compare(e);
   report(x87, e.status());
-  return {relation, !e.operand_fault()};
+  return {relation, !(e.unmasked() & fp::invalid), !e.operand_fault()};
 }
 
 // The condition codes are set also where an unmasked exception keeps the operands on the stack.
@@ -26,7 +30,7 @@ template <class Compare>
 void compare_to_codes(X87State& x87, bool source_empty, unsigned pops, Compare compare) {
   const Compared result = relate(x87, source_empty, compare);
   set_relation(x87, result.relation);
-  if (result.takes_effect) pop(x87, pops);
+  if (result.pops) pop(x87, pops);
 }
 
 template <class Format>
@@ -48,23 +52,23 @@ bool compare_registers(Processor& cpu, const Op& op, Comparison comparison, unsi
   if (!enter(cpu)) return false;
   record(cpu, op);
   X87State& x87 = cpu.state.x87;
-  const unsigned source = op.rm & 7;
+  const unsigned source = register_operand(op);
   compare_to_codes(x87, x87.empty(0) || x87.empty(source), pops,
                    [&](fp::Environment& e) { return comparison(x87.st(0), x87.st(source), e); });
   return true;
 }
 
-// ZF, PF and CF, with the other three cleared; unlike condition codes they stay as they are after an unmasked exception.
+// ZF, PF and CF, with the other three cleared. Unlike condition codes they stay as they are if the operands are invalid and that
+// is not masked.
 bool compare_to_flags(Processor& cpu, const Op& op, Comparison comparison, unsigned pops) {
   if (!enter(cpu)) return false;
   record(cpu, op);
   X87State& x87 = cpu.state.x87;
-  const unsigned source = op.rm & 7;
+  const unsigned source = register_operand(op);
   const Compared result = relate(x87, x87.empty(0) || x87.empty(source),
                                  [&](fp::Environment& e) { return comparison(x87.st(0), x87.st(source), e); });
-  if (!result.takes_effect) return true;
-  cpu.state.flags.set_bits(fp::condition_codes(result.relation));
-  pop(x87, pops);
+  if (result.valid) cpu.state.flags.set_bits(fp::condition_codes(result.relation));
+  if (result.pops) pop(x87, pops);
   return true;
 }
 

@@ -84,7 +84,7 @@ bool store_register(Processor& cpu, const Op& op, unsigned pops) {
   if (!enter(cpu)) return false;
   record(cpu, op);
   X87State& x87 = cpu.state.x87;
-  if (replace(x87, op.rm & 7, x87.empty(0), [&](fp::Environment&) { return x87.st(0); })) pop(x87, pops);
+  if (replace(x87, register_operand(op), x87.empty(0), [&](fp::Environment&) { return x87.st(0); })) pop(x87, pops);
   return true;
 }
 
@@ -103,7 +103,7 @@ bool fld_register(Processor& cpu, const Op& op) {
   if (!enter(cpu)) return false;
   record(cpu, op);
   X87State& x87 = cpu.state.x87;
-  const unsigned source = op.rm & 7;
+  const unsigned source = register_operand(op);
   if (x87.empty(source)) {
     if (stack_underflow(x87)) push(x87, fp::float80_indefinite);
   } else {
@@ -142,7 +142,7 @@ bool fstp_register_silent(Processor& cpu, const Op& op) {
   record(cpu, op);
   X87State& x87 = cpu.state.x87;
   report(x87, 0);
-  if (!x87.empty(0)) set(x87, op.rm & 7, x87.st(0));
+  if (!x87.empty(0)) set(x87, register_operand(op), x87.st(0));
   pop(x87);
   return true;
 }
@@ -153,7 +153,7 @@ bool fxch(Processor& cpu, const Op& op) {
   if (!enter(cpu)) return false;
   record(cpu, op);
   X87State& x87 = cpu.state.x87;
-  const unsigned other = op.rm & 7;
+  const unsigned other = register_operand(op);
   if (x87.empty(0) || x87.empty(other)) {
     if (!stack_underflow(x87)) return true;
     if (x87.empty(0)) set(x87, 0, fp::float80_indefinite);
@@ -170,23 +170,15 @@ bool move_if(Processor& cpu, const Op& op, MoveIf condition) {
   if (!enter(cpu)) return false;
   record(cpu, op);
   X87State& x87 = cpu.state.x87;
-  const unsigned source = op.rm & 7;
+  const unsigned source = register_operand(op);
   if (x87.empty(0) || x87.empty(source)) {
     if (stack_underflow(x87)) set(x87, 0, fp::float80_indefinite);
     return true;
   }
   const StatusFlags& flags = cpu.state.flags;
-  bool holds = false;
-  switch (condition) {
-    case MoveIf::below: holds = flags.cf(); break;
-    case MoveIf::equal: holds = flags.zf(); break;
-    case MoveIf::below_or_equal: holds = flags.cf() || flags.zf(); break;
-    case MoveIf::unordered: holds = flags.pf(); break;
-    case MoveIf::not_below: holds = !flags.cf(); break;
-    case MoveIf::not_equal: holds = !flags.zf(); break;
-    case MoveIf::not_below_or_equal: holds = !flags.cf() && !flags.zf(); break;
-    case MoveIf::not_unordered: holds = !flags.pf(); break;
-  }
+  const bool conditions[] = {flags.cf(), flags.zf(), flags.cf() || flags.zf(), flags.pf()};
+  const auto number = static_cast<unsigned>(condition);
+  const bool holds = conditions[number & 3] != (number >= 4);
   if (holds) set(x87, 0, x87.st(source));
   return true;
 }
@@ -213,7 +205,7 @@ bool ffree(Processor& cpu, const Op& op) {
   if (!enter(cpu)) return false;
   record(cpu, op);
   report(cpu.state.x87, 0);
-  mark_empty(cpu.state.x87, op.rm & 7);
+  mark_empty(cpu.state.x87, register_operand(op));
   return true;
 }
 

@@ -43,6 +43,7 @@ bool fisttp_m64(Processor&, const Op&);
 bool fbstp(Processor&, const Op&);
 
 bool fxch(Processor&, const Op&);
+// The last four are the opposites of the first.
 enum class MoveIf : uint8_t { below, equal, below_or_equal, unordered, not_below, not_equal, not_below_or_equal, not_unordered };
 bool move_if(Processor&, const Op&, MoveIf);
 template <MoveIf condition>

@@ -11,8 +11,8 @@ bool fold(Processor& cpu, const Op& op, fp::Float80 (*function)(fp::Float80 y, f
   if (!enter(cpu)) return false;
   record(cpu, op);
   X87State& x87 = cpu.state.x87;
-  const bool takes_effect = replace(x87, 1, x87.empty(0) || x87.empty(1),
-                                    [&](fp::Environment& e) { return function(x87.st(1), x87.st(0), e); });
+  const bool takes_effect =
+      replace(x87, 1, x87.empty(0) || x87.empty(1), [&](fp::Environment& e) { return function(x87.st(1), x87.st(0), e); });
   if (takes_effect) pop(x87);
   return true;
 }

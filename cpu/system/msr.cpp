@@ -173,8 +173,9 @@ struct Efer : plain<&MsrState::efer> {
   static bool write(Processor& cpu, unsigned, uint64_t value) {
     const FeatureSet& features = cpu.model.features;
     uint64_t& efer = cpu.state.msr.efer;
+    bool execute_disable = features.has(Feature::NX) && !(cpu.state.msr.misc_enable & MiscEnable::no_execute_disable);
     uint64_t allowed = efer::LMA | (features.has(Feature::SYSCALL) ? efer::SCE : 0) | (features.has(Feature::LM) ? efer::LME : 0) |
-                       (features.has(Feature::NX) && !(cpu.state.msr.misc_enable & MiscEnable::no_execute_disable) ? efer::NXE : 0);
+                       (execute_disable ? efer::NXE : 0);
     if (value & ~allowed) return false;
     if ((value ^ efer) & efer::LME && cpu.state.paging()) return false;
     uint64_t changed = value ^ efer;
@@ -199,9 +200,11 @@ struct SegmentBase {
   }
 };
 
-// ---- Memory types. They are kept and change nothing: all memory is as fast.
+// ---- Memory types. They are kept and change nothing, for there are no caches.
 
-enum MemoryType : uint8_t { uncacheable = 0, write_combining = 1, write_through = 4, write_protected = 5, write_back = 6, uncached = 7 };
+enum MemoryType : uint8_t {
+  uncacheable = 0, write_combining = 1, write_through = 4, write_protected = 5, write_back = 6, uncached = 7
+};
 
 bool is_mtrr_type(uint64_t type) {
   return type == uncacheable || type == write_combining || (type >= write_through && type <= write_back);

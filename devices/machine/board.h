@@ -17,6 +17,7 @@
 #include "devices/machine/input_log.h"
 #include "devices/machine/machine.h"
 #include "devices/memory_disk.h"
+#include "devices/memory_tree.h"
 #include "devices/pci.h"
 #include "devices/pic.h"
 #include "devices/piix.h"
@@ -24,6 +25,7 @@
 #include "devices/power.h"
 #include "devices/rtc.h"
 #include "devices/uart.h"
+#include "devices/virtio_9p.h"
 #include "devices/virtio_block.h"
 #include "devices/virtio_console.h"
 #include "devices/virtio_rng.h"
@@ -36,6 +38,8 @@ class Board final : public Machine, private ProcessorHost {
   Board(MachineConfig config, const CpuModel& model, MachineListener& listener);
 
   bool has_memory() const { return memory_.allocated(); }
+  // The name of a shared file that found no place, or nothing.
+  std::string fill_shared_folder();
   // Loads the guest as at power-on. The sentence of refusal, or nothing.
   std::string boot();
   void serialize(Archive& ar);
@@ -130,6 +134,8 @@ class Board final : public Machine, private ProcessorHost {
   VirtioRng rng_;
   std::vector<std::unique_ptr<MemoryDisk>> disks_;
   std::vector<std::unique_ptr<VirtioBlock>> drives_;
+  std::unique_ptr<MemoryTree> shared_;
+  std::unique_ptr<Virtio9p> share_;
 
   // How the running slice is to end.
   std::optional<StopReason> ended_;

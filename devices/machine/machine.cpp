@@ -11,7 +11,7 @@ namespace matryoshka {
 
 namespace {
 
-constexpr uint8_t console_slot = 3, rng_slot = 4, first_drive_slot = 5;
+constexpr uint8_t console_slot = 3, rng_slot = 4, share_slot = 5, first_drive_slot = 6;
 constexpr uint64_t io_apic_base = 0xfec00000, hpet_base = 0xfed00000;
 constexpr uint16_t pm_base = 0x600;
 
@@ -61,6 +61,13 @@ Board::Board(MachineConfig config, const CpuModel& model, MachineListener& liste
     disks_.push_back(std::make_unique<MemoryDisk>(drive.image.bytes, drive.read_only));
     drives_.push_back(std::make_unique<VirtioBlock>(pci_, PciAddress{static_cast<uint8_t>(first_drive_slot + i)}, memory_, clock_,
                                                     *disks_.back(), drive_serial(i)));
+  }
+  if (config_.shared_folder) {
+    shared_ = std::make_unique<MemoryTree>(uint64_t{256} << 20, [this] {
+      uint64_t now = clock_.now();
+      return FileTree::Time{config_.epoch_seconds + now / 1'000'000'000, now % 1'000'000'000};
+    });
+    share_ = std::make_unique<Virtio9p>(pci_, PciAddress{share_slot}, memory_, *shared_, "share");
   }
   cpu_.pic = &pic_;
   cpu_.apic.set_initial_id(0);
@@ -125,7 +132,14 @@ void Board::each_device(const std::function<void(Device&)>& visit) {
   Device* devices[] = {&pic_,   &io_apic_,     &hpet_,   &pit_, &rtc_,         &keyboard_,   &uart_,           &power_,
                        &debug_ports_, &fw_cfg_, &pci_, &host_bridge_, &isa_bridge_, &power_function_, &console_, &rng_};
   for (Device* device : devices) visit(*device);
+  if (share_) visit(*share_);
   for (auto& drive : drives_) visit(*drive);
+}
+
+std::string Board::fill_shared_folder() {
+  for (const Image& file : config_.shared_files)
+    if (!shared_ || !shared_->add(file.name, file.bytes)) return file.name;
+  return {};
 }
 
 // ---- Starting the guest
@@ -407,6 +421,10 @@ std::unique_ptr<Machine> Machine::create(MachineConfig config, MachineListener& 
   auto board = std::make_unique<Board>(std::move(config), model, listener);
   if (!board->has_memory()) {
     error = "The host did not give " + memory_size(board->config().memory_bytes) + " of memory for the guest; ask for less with -m.";
+    return nullptr;
+  }
+  if (std::string file = board->fill_shared_folder(); !file.empty()) {
+    error = "The shared folder has no room for " + file + ": it takes 256 MiB, and names without '..'.";
     return nullptr;
   }
   error = board->boot();

@@ -38,7 +38,8 @@ struct MachineConfig {
   std::vector<DriveConfig> drives;
   bool debugcon = false;
   int debug_exit_port = -1;             // isa-debug-exit, or -1
-  bool shared_folder = false;           // virtio-9p with tag `share`
+  bool shared_folder = false;           // virtio-9p with tag `share`, which begins with a copy of these files,
+  std::vector<Image> shared_files;      // named by their paths in it; what the guest writes stays in the machine
   bool no_reboot = false;               // a reset of the guest's own ends the run
   bool host_clock = false;              // paced to real time; else virtual time, which repeats bit for bit
   uint64_t epoch_seconds = 1735689600;  // what the RTC shows at tick 0: 2025-01-01 00:00:00 UTC

@@ -161,6 +161,11 @@ void MachineConfig::serialize(Archive& ar) {
     ar(drive.interface, drive.read_only);
     ar.require(drive.interface == DriveConfig::Interface::virtio, "a drive has an unknown interface");
   }
+  count = static_cast<uint32_t>(shared_files.size());
+  ar(count);
+  ar.require(count <= 100'000, "there are more shared files than the machine takes");
+  if (ar.is_loading()) shared_files.resize(ar.ok() ? std::min<size_t>(count, ar.remaining()) : 0);
+  for (Image& file : shared_files) serialize_image(ar, file);
   ar(debugcon, debug_exit_port, shared_folder, no_reboot, host_clock, epoch_seconds, seed);
   ar.require(debug_exit_port >= -1 && debug_exit_port < 0xfffd, "the debug-exit port is out of range");
 }
@@ -171,6 +176,7 @@ void Board::serialize(Archive& ar) {
   cpu_.serialize(ar);
   each_device([&](Device& device) { device.serialize(ar); });
   for (auto& disk : disks_) disk->serialize(ar);
+  if (shared_) shared_->serialize(ar);
 }
 
 uint64_t Board::state_hash() {

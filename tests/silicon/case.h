@@ -7,12 +7,12 @@
 namespace silicon {
 
 // The same places in the silicon's address space and in the model's. All lie below 2 GiB, so that 32-bit code and absolute
-// 32-bit displacements reach them. Everything between them is unmapped.
+// 32-bit displacements reach them, and none is near a round number. Everything between them is unmapped.
 constexpr uint64_t page = 4096;
-constexpr uint64_t exchange_at = 0x10000000;  // silicon only: what the entry and exit code moves registers through
-constexpr uint64_t code64_at = 0x20000000;    // one page; the instruction ends where the page does, the next leads out
-constexpr uint64_t code32_at = 0x20100000;
-constexpr uint64_t trap_at = 0x20200000;      // three pages of INT3, for instructions that jump
+constexpr uint64_t exchange_at = 0x12345000;  // silicon only: what the entry and exit code moves registers through
+constexpr uint64_t code64_at = 0x23456000;    // one page; the instruction ends where the page does, the next leads out
+constexpr uint64_t code32_at = 0x23556000;
+constexpr uint64_t trap_at = 0x23656000;      // three pages of INT3, for instructions that jump
 constexpr uint64_t trap_pages = 3;
 constexpr uint64_t data_at = 0x34567000;      // two writable pages, then a read-only one
 constexpr uint64_t data_pages = 2;

@@ -30,7 +30,7 @@ struct Exchange {
   uint64_t unused[10];
   Floating fx;            // 100
 };
-static_assert(offsetof(Exchange, fx) == 0x100);
+static_assert(offsetof(Exchange, fx) == 0x100 && exchange_at == 0x12345000);
 
 Exchange& exchange() { return *reinterpret_cast<Exchange*>(exchange_at); }
 
@@ -43,31 +43,32 @@ extern "C" void silicon_resume();
 
 // clang-format off
 asm(R"(
+.equ exchange, 0x12345000
 .macro enter_with_state jump
   pushq %rbx; pushq %rbp; pushq %r12; pushq %r13; pushq %r14; pushq %r15
-  movq %rsp, 0x10000098
-  cmpb $0, 0x100000a0
+  movq %rsp, exchange+0x98
+  cmpb $0, exchange+0xa0
   je 1f
-  fxrstor64 0x10000100
-1:pushq 0x10000080
+  fxrstor64 exchange+0x100
+1:pushq exchange+0x80
   popfq
-  movq 0x10000000, %rax
-  movq 0x10000008, %rcx
-  movq 0x10000010, %rdx
-  movq 0x10000018, %rbx
-  movq 0x10000020, %rsp
-  movq 0x10000028, %rbp
-  movq 0x10000030, %rsi
-  movq 0x10000038, %rdi
-  movq 0x10000040, %r8
-  movq 0x10000048, %r9
-  movq 0x10000050, %r10
-  movq 0x10000058, %r11
-  movq 0x10000060, %r12
-  movq 0x10000068, %r13
-  movq 0x10000070, %r14
-  movq 0x10000078, %r15
-  \jump *0x10000088
+  movq exchange, %rax
+  movq exchange+0x8, %rcx
+  movq exchange+0x10, %rdx
+  movq exchange+0x18, %rbx
+  movq exchange+0x20, %rsp
+  movq exchange+0x28, %rbp
+  movq exchange+0x30, %rsi
+  movq exchange+0x38, %rdi
+  movq exchange+0x40, %r8
+  movq exchange+0x48, %r9
+  movq exchange+0x50, %r10
+  movq exchange+0x58, %r11
+  movq exchange+0x60, %r12
+  movq exchange+0x68, %r13
+  movq exchange+0x70, %r14
+  movq exchange+0x78, %r15
+  \jump *exchange+0x88
 .endm
 
 .text
@@ -80,35 +81,35 @@ silicon_enter32:
 
 .globl silicon_leave
 silicon_leave:
-  movq %rax, 0x10000000
-  movq %rcx, 0x10000008
-  movq %rdx, 0x10000010
-  movq %rbx, 0x10000018
-  movq %rsp, 0x10000020
-  movq %rbp, 0x10000028
-  movq %rsi, 0x10000030
-  movq %rdi, 0x10000038
-  movq %r8, 0x10000040
-  movq %r9, 0x10000048
-  movq %r10, 0x10000050
-  movq %r11, 0x10000058
-  movq %r12, 0x10000060
-  movq %r13, 0x10000068
-  movq %r14, 0x10000070
-  movq %r15, 0x10000078
-  movq 0x10000098, %rsp
+  movq %rax, exchange
+  movq %rcx, exchange+0x8
+  movq %rdx, exchange+0x10
+  movq %rbx, exchange+0x18
+  movq %rsp, exchange+0x20
+  movq %rbp, exchange+0x28
+  movq %rsi, exchange+0x30
+  movq %rdi, exchange+0x38
+  movq %r8, exchange+0x40
+  movq %r9, exchange+0x48
+  movq %r10, exchange+0x50
+  movq %r11, exchange+0x58
+  movq %r12, exchange+0x60
+  movq %r13, exchange+0x68
+  movq %r14, exchange+0x70
+  movq %r15, exchange+0x78
+  movq exchange+0x98, %rsp
   pushfq
-  popq 0x10000080
+  popq exchange+0x80
 .globl silicon_resume
 silicon_resume:
-  movq 0x10000098, %rsp
+  movq exchange+0x98, %rsp
   pushq $0x202
   popfq
-  cmpb $0, 0x100000a0
+  cmpb $0, exchange+0xa0
   je 1f
-  fxsave64 0x10000100
+  fxsave64 exchange+0x100
   fninit
-  ldmxcsr 0x100000a8
+  ldmxcsr exchange+0xa8
 1:popq %r15; popq %r14; popq %r13; popq %r12; popq %rbp; popq %rbx
   ret
 )");

@@ -71,7 +71,7 @@ export const qemu = (guest, { until, seconds }) =>
 
 // npm's v86 in a Node of its own, on Debian's SeaBIOS.
 export const v86 = (jit) => (guest, { until, seconds }) =>
-  program(process.execPath, [`${here}bench/v86.mjs`, JSON.stringify({ ...guest, jit })], until, seconds);
+  program(process.execPath, [`${here}benchmarks/v86.mjs`, JSON.stringify({ ...guest, jit })], until, seconds);
 
 export const read = (path) => {
   const bytes = readFileSync(path);

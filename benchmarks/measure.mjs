@@ -1,4 +1,4 @@
-// ./bench: this build beside QEMU TCG and npm's v86, on the same images in one run. Prints ratios and writes bench/results.json.
+// ./bench: this build beside QEMU TCG and npm's v86, on the same images in one run. Prints ratios and writes benchmarks/results.json.
 //
 // The machine it runs on is never quiet, so nothing is claimed from one time alone: machines take turns, each round measures all of
 // them, and a figure is the least of its rounds. Ratios are of such figures.
@@ -118,5 +118,5 @@ if (only !== "boot") {
   }
 }
 
-writeFileSync(join(here, "bench/results.json"), `${JSON.stringify(report, null, 1)}\n`);
-console.log("\nWritten to bench/results.json.");
+writeFileSync(join(here, "benchmarks/results.json"), `${JSON.stringify(report, null, 1)}\n`);
+console.log("\nWritten to benchmarks/results.json.");

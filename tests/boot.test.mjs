@@ -1,0 +1,81 @@
+// The small Linux boots, and a run repeats: natively and as WebAssembly, from a snapshot, from a recording.
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), "matryoshka-boot-"));
+after(() => rmSync(folder, { recursive: true, force: true }));
+const at = (name) => join(folder, name);
+
+const small64 = ["-m", "128M", "-kernel", `${root}build/guest/bzImage64`, "-initrd", `${root}build/guest/initrd64.lz4`, "-append", "console=ttyS0 quiet"];
+const small32 = ["-cpu", "qemu32", "-m", "128M", "-kernel", `${root}build/guest/bzImage32`, "-initrd", `${root}build/guest/initrd32.lz4`, "-append", "console=ttyS0 quiet"];
+const engines = { native: ["--native"], wasm: [] };
+
+function run(engine, ...args) {
+  const result = spawnSync(`${root}matryoshka`, [...engines[engine], "--clock", "virtual", ...args], { encoding: "utf8", input: "", timeout: 300_000, maxBuffer: 1 << 26 });
+  const hashes = result.stderr.split("\n").filter((line) => line.startsWith("hash "));
+  return { ...result, hashes, complaint: result.stderr.split("\n").filter((line) => line && !line.startsWith("hash ")).join("\n") };
+}
+
+function equalHashes(args, least) {
+  const [native, wasm] = Object.keys(engines).map((engine) => run(engine, ...args));
+  for (const result of [native, wasm]) assert.equal(result.status, 0, result.complaint);
+  assert.ok(native.hashes.length >= least, `only ${native.hashes.length} hashes`);
+  assert.deepEqual(wasm.hashes, native.hashes);
+  assert.equal(wasm.stdout, native.stdout);
+  return native;
+}
+
+describe("boot", () => {
+  test("64 bits: equal state hashes natively and as WebAssembly, all the way to the prompt", () => {
+    const { stdout } = equalHashes([...small64, "--hash-every", "10M", "--until", "INIT-READY"], 8);
+    assert.match(stdout, /INIT-READY/);
+  });
+
+  test("32 bits: the same", () => {
+    equalHashes([...small32, "--hash-every", "10M", "--until", "INIT-READY"], 5);
+  });
+
+  test("programs run, and the kernel has nothing to complain about", () => {
+    const { stdout, status } = run("native", ...small64.slice(0, -1), "console=ttyS0 quiet cmd=uname,-m;dmesg,-r;cat,/proc/interrupts;echo,сто,матрёшек");
+    assert.equal(status, 0);
+    assert.match(stdout, /^x86_64\r$/m);
+    assert.match(stdout, /сто матрёшек/);
+    // Kernel messages of level "warning" and worse.
+    assert.deepEqual(stdout.match(/^<[0-4]>.*/gm) ?? [], []);
+    assert.doesNotMatch(stdout, /unchecked MSR access/);
+  });
+
+  for (const engine of Object.keys(engines))
+    test(`a snapshot goes on exactly as the machine would have (${engine})`, () => {
+      const first = run(engine, ...small64, "--stop-at", "40M", "--save-state", at(`state-${engine}`));
+      assert.equal(first.status, 0, first.complaint);
+      // Saving drops translations in the saved machine too, so the one that went on is the one that saved and was loaded.
+      const one = run(engine, "--load-state", at(`state-${engine}`), "--hash-every", "10M", "--until", "INIT-READY");
+      assert.equal(one.status, 0, one.complaint);
+      const other = run(engine === "native" ? "wasm" : "native", "--load-state", at(`state-${engine}`), "--hash-every", "10M", "--until", "INIT-READY");
+      assert.ok(one.hashes.length >= 4);
+      assert.deepEqual(other.hashes, one.hashes);
+    });
+
+  test("what was typed is recorded, and a replay repeats it bit for bit", () => {
+    const typed = ["--type", "[#$] $=>echo typed $((6*7))\\n", "--until", "typed 42"];
+    const recorded = run("native", ...small64, ...typed, "--record", at("log"), "--hash-every", "20M");
+    assert.equal(recorded.status, 0, recorded.complaint);
+    const replayed = run("wasm", ...small64, "--replay", at("log"), "--until", "typed 42", "--hash-every", "20M");
+    assert.equal(replayed.status, 0, replayed.complaint);
+    assert.deepEqual(replayed.hashes, recorded.hashes);
+  });
+
+  test("--stop-at stops there", () => {
+    const { stderr, status } = run("native", ...small64, "--stop-at", "12345678", "--stats", at("stats"));
+    assert.equal(status, 0, stderr);
+    assert.match(stderr, /hash 1234\d{4} /);
+    assert.ok(JSON.parse(readFileSync(at("stats"))).ticks >= 12345678);
+  });
+});
