@@ -39,7 +39,8 @@ function timeout(seconds, lines) {
   return () => clearTimeout(timer);
 }
 
-function program(command, args, until, seconds) {
+// `ends_itself`: the program stops at the match by itself and still has figures to write.
+function program(command, args, until, seconds, ends_itself = false) {
   const lines = new Lines(until);
   const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"] });
   let complaint = "";
@@ -48,9 +49,11 @@ function program(command, args, until, seconds) {
   child.on("error", (error) => ((complaint = error.message), lines.finish(false)));
   child.on("exit", () => lines.finish(lines.lines.some(({ line }) => until.test(line))));
   const stop = timeout(seconds, lines);
-  return lines.done.then((ok) => {
+  const exited = new Promise((resolve) => child.on("close", resolve));
+  return lines.done.then(async (ok) => {
     stop();
-    child.kill("SIGKILL");
+    if (!ok || !ends_itself) child.kill("SIGKILL");
+    await exited;
     return { ok, lines: lines.lines, complaint };
   });
 }
@@ -61,7 +64,7 @@ export const matryoshka = (native) => (guest, { until, seconds, stats }) =>
   program(`${here}matryoshka`, [
     ...(native ? ["--native"] : []), "-m", `${guest.memory}M`, "-kernel", guest.kernel, "-initrd", guest.initrd, "-append", guest.cmdline,
     "--clock", "virtual", "--until", until.source, ...(guest.bits === 32 ? ["-cpu", "qemu32"] : []), ...(stats ? ["--stats", stats] : []),
-  ], until, seconds);
+  ], until, seconds, true);
 
 export const qemu = (guest, { until, seconds }) =>
   program(guest.bits === 32 ? "qemu-system-i386" : "qemu-system-x86_64", [

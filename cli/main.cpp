@@ -14,6 +14,7 @@
 
 #include "cli/script.h"
 #include "cli/terminal.h"
+#include "cli/vectors.h"
 #include "devices/machine/machine.h"
 #include "devices/machine/options.h"
 #include "devices/machine/report.h"
@@ -321,6 +322,7 @@ void handle_signals() {
 }
 
 int matryoshka_main(const std::vector<std::string>& arguments) {
+  if (!arguments.empty() && arguments[0] == "vectors") return vectors_command({arguments.begin() + 1, arguments.end()});
   Options options;
   auto refuse = [](const std::string& sentence) {
     say(sentence);
@@ -343,10 +345,11 @@ int matryoshka_main(const std::vector<std::string>& arguments) {
   std::string error;
   std::unique_ptr<Machine> machine = options.load_state.given() ? Machine::load(options.load_state.bytes, host, error)
                                                                 : Machine::create(std::move(options.config), host, error);
-  if (!machine) return refuse(error);
+  if (!machine) return refuse(options.load_state.given() ? refused(options.load_state, "snapshot", error) : error);
   options.config.host_clock = machine->config().host_clock;
   host.attach(machine.get());
-  if (options.replay.given() && !machine->replay(options.replay.bytes, error)) return refuse(error);
+  if (options.replay.given() && !machine->replay(options.replay.bytes, error))
+    return refuse(refused(options.replay, "recording", error));
   if (!options.record.empty()) machine->record();
 
   handle_signals();

@@ -118,9 +118,8 @@ aml::Code isa_devices(const AcpiBoard& board) {
   constexpr uint16_t ports[] = {0x3f8, 0x2f8, 0x3e8, 0x2e8};
   for (unsigned i = 0; i < board.serial_ports && i < 4; ++i) {
     std::string port = "COM" + std::to_string(i + 1);
-    devices.push_back(
-        device(port, {name("_HID", eisa_id("PNP0501")), name("_UID", integer(i + 1)), name("_STA", integer(0xf)),
-                      name("_CRS", resources({io(ports[i], 8), irq(i % 2 == 0 ? 4 : 3)}))}));
+    devices.push_back(device(port, {name("_HID", eisa_id("PNP0501")), name("_UID", integer(i + 1)), name("_STA", integer(0xf)),
+                                    name("_CRS", resources({io(ports[i], 8), irq(i % 2 == 0 ? 4 : 3)}))}));
   }
   if (board.keyboard_controller) {
     devices.push_back(
@@ -128,8 +127,8 @@ aml::Code isa_devices(const AcpiBoard& board) {
     devices.push_back(device("MOU", {name("_HID", eisa_id("PNP0F13")), name("_CRS", resources({irq(12)}))}));
   }
   if (board.fw_cfg)
-    devices.push_back(device(
-        "FWCF", {name("_HID", string("QEMU0002")), name("_STA", integer(0xb)), name("_CRS", resources({io(0x510, 12)}))}));
+    devices.push_back(
+        device("FWCF", {name("_HID", string("QEMU0002")), name("_STA", integer(0xb)), name("_CRS", resources({io(0x510, 12)}))}));
   return device("ISA", devices);
 }
 
@@ -140,8 +139,7 @@ aml::Code dsdt(const AcpiBoard& board) {
                             window<uint32_t>(Window::memory, board.pci_window_first, board.pci_window_last)});
   std::vector<Code> processors;
   for (unsigned i = 0; i < board.processors; ++i)
-    processors.push_back(
-        device("C" + std::to_string(100 + i), {name("_HID", string("ACPI0007")), name("_UID", integer(i))}));
+    processors.push_back(device("C" + std::to_string(100 + i), {name("_HID", string("ACPI0007")), name("_UID", integer(i))}));
   return join(std::vector<Code>{
       // The operating system says which interrupt controllers it uses before it asks for the routing.
       name("PICM", integer(0)),
@@ -263,8 +261,7 @@ std::vector<uint8_t> AcpiTables::script() const {
   for (const Pointer& p : pointers_)
     command(add_pointer), file(file_of(p.in_rsdp)), file(tables_file), append(script, p.offset), append(script, p.size);
   for (const Checksum& c : checksums_)
-    command(add_checksum), file(file_of(c.in_rsdp)), append(script, c.offset), append(script, c.start),
-        append(script, c.length);
+    command(add_checksum), file(file_of(c.in_rsdp)), append(script, c.offset), append(script, c.start), append(script, c.length);
   script.resize(align_up(script.size(), command_size));
   return script;
 }

@@ -80,8 +80,7 @@ inline Code string(std::string_view text) {
 inline Code eisa_id(std::string_view id) {
   auto letter = [&](size_t i) { return static_cast<uint32_t>(id[i] - '@') & 0x1f; };
   auto digit = [&](size_t i) { return static_cast<uint32_t>(id[i] <= '9' ? id[i] - '0' : id[i] - 'A' + 10); };
-  uint32_t big =
-      letter(0) << 26 | letter(1) << 21 | letter(2) << 16 | digit(3) << 12 | digit(4) << 8 | digit(5) << 4 | digit(6);
+  uint32_t big = letter(0) << 26 | letter(1) << 21 | letter(2) << 16 | digit(3) << 12 | digit(4) << 8 | digit(5) << 4 | digit(6);
   return integer(__builtin_bswap32(big));
 }
 

@@ -60,8 +60,7 @@ void MemoryDisk::serialize(Archive& ar) {
   for (uint64_t i = 0; i < count && ar.ok(); ++i) {
     uint64_t number = 0;
     ar(number);
-    ar.require(number < (sectors() * sector_size + cluster_size - 1) / cluster_size,
-               "the saved disk has data beyond its end");
+    ar.require(number < (sectors() * sector_size + cluster_size - 1) / cluster_size, "the saved disk has data beyond its end");
     if (ar.ok()) ar.bytes(overlay_[number].data(), cluster_size);
   }
 }

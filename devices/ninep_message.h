@@ -66,11 +66,7 @@ class NinepWriter {
   NinepWriter& qid(uint32_t mode, uint64_t node) {
     constexpr uint32_t kind_mask = 0170000, directory = 0040000, symlink = 0120000;
     uint32_t kind = mode & kind_mask;
-    return number<uint8_t>(kind == directory ? 0x80
-                           : kind == symlink ? 0x02
-                                             : 0x00)
-        .number<uint32_t>(0)
-        .number<uint64_t>(node);
+    return number<uint8_t>(kind == directory ? 0x80 : kind == symlink ? 0x02 : 0x00).number<uint32_t>(0).number<uint64_t>(node);
   }
   // A place of `size` bytes to be filled in, which the caller knows to fit.
   std::span<uint8_t> reserve(size_t size) {

@@ -46,12 +46,7 @@ bool is_text(const std::string& text) {
     uint8_t first = byte(i);
     unsigned more = first < 0x80 ? 0 : first >= 0xc2 && first < 0xe0 ? 1 : first >= 0xe0 && first < 0xf0 ? 2 : 3;
     if (first == 0 || (more == 3 && (first < 0xf0 || first > 0xf4))) return false;
-    uint8_t least = first == 0xe0   ? 0xa0
-                    : first == 0xf0 ? 0x90
-                                    : 0x80,
-            most = first == 0xed   ? 0x9f
-                   : first == 0xf4 ? 0x8f
-                                   : 0xbf;
+    uint8_t least = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80, most = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
     for (unsigned k = 1; k <= more; ++k) {
       if (byte(i + k) < (k == 1 ? least : 0x80) || byte(i + k) > (k == 1 ? most : 0xbf)) return false;
     }
@@ -322,10 +317,7 @@ FileError NinepServer::read_directory(NinepReader& in, NinepWriter& out) {
       if (out.size() == count_at + 4) return FileError::invalid;  // not even one
       break;
     }
-    out.qid(entry.mode, entry.node)
-        .number(entry.cookie)
-        .number(static_cast<uint8_t>(entry.mode >> 12 & 15))
-        .string(entry.name);
+    out.qid(entry.mode, entry.node).number(entry.cookie).number(static_cast<uint8_t>(entry.mode >> 12 & 15)).string(entry.name);
   }
   out.patch(count_at, static_cast<uint32_t>(out.size() - count_at - 4));
   return FileError::none;
@@ -499,8 +491,7 @@ void NinepServer::serialize(Archive& ar) {
   tree_.serialize(ar);
   auto count = static_cast<uint32_t>(fids_.size());
   ar(message_size_, count);
-  ar.require(message_size_ >= smallest_message && message_size_ <= largest_message,
-             "the saved 9P session has no message size");
+  ar.require(message_size_ >= smallest_message && message_size_ <= largest_message, "the saved 9P session has no message size");
   ar.require(count <= most_fids, "the saved 9P session has too many open files");
   if (!ar.is_loading()) {
     for (auto& [number, fid] : fids_) {

@@ -255,8 +255,7 @@ void PciFunction::serialize(Archive& ar) {
 // --- a function: interrupts ------------------------------------------------------------------------------------------
 
 bool PciFunction::pin_asserted() const {
-  return saved_.intx && config(interrupt_pin) && !(config(command + 1) & intx_disable >> 8) && !msi_enabled() &&
-         !msix_enabled();
+  return saved_.intx && config(interrupt_pin) && !(config(command + 1) & intx_disable >> 8) && !msi_enabled() && !msix_enabled();
 }
 
 void PciFunction::set_intx(bool level) {

@@ -31,10 +31,10 @@ struct ZeroRange {
 
 VirtioBlock::VirtioBlock(PciBus& pci, PciAddress address, GuestMemory& memory, Clock& clock, BlockBackend& disk,
                          std::string serial)
-    : VirtioPci(pci, address, memory,
-                {Type::block, 0x010000, 1, queue_size,
-                 feature_seg_max | feature_block_size | feature_flush |
-                     (disk.read_only() ? feature_read_only : feature_write_zeroes)}),
+    : VirtioPci(
+          pci, address, memory,
+          {Type::block, 0x010000, 1, queue_size,
+           feature_seg_max | feature_block_size | feature_flush | (disk.read_only() ? feature_read_only : feature_write_zeroes)}),
       disk_(disk),
       timer_(clock, [this] { work(); }),
       name_("virtio-blk-" + std::to_string(address.slot)),

@@ -40,8 +40,7 @@ enum Offset : unsigned {
 
 enum Status : uint8_t { driver_ok = 4, features_ok = 8, device_needs_reset = 64 };
 enum Feature : unsigned { ring_indirect = 28, ring_event_index = 29, version_1 = 32 };
-constexpr uint64_t transport_features =
-    uint64_t{1} << ring_indirect | uint64_t{1} << ring_event_index | uint64_t{1} << version_1;
+constexpr uint64_t transport_features = uint64_t{1} << ring_indirect | uint64_t{1} << ring_event_index | uint64_t{1} << version_1;
 enum Isr : uint8_t { isr_queue = 1, isr_config = 2 };
 constexpr uint16_t no_vector = 0xffff;
 
@@ -57,8 +56,8 @@ void write_part(uint64_t& field, unsigned at, unsigned size, uint64_t value) {
 
 VirtioPci::VirtioPci(PciBus& pci, PciAddress address, GuestMemory& memory, const Description& d)
     : PciFunction(pci, address,
-                  {vendor, static_cast<uint16_t>(first_modern_device + static_cast<unsigned>(d.type)), d.class_code, 1,
-                   vendor, static_cast<uint16_t>(first_modern_device + static_cast<unsigned>(d.type))}),
+                  {vendor, static_cast<uint16_t>(first_modern_device + static_cast<unsigned>(d.type)), d.class_code, 1, vendor,
+                   static_cast<uint16_t>(first_modern_device + static_cast<unsigned>(d.type))}),
       memory_(memory),
       features_(d.features | transport_features),
       queues_(d.queues, VirtQueue(d.queue_size)),
@@ -110,9 +109,7 @@ void VirtioPci::serialize(Archive& ar) {
   for (uint16_t& vector : vectors_) ar(vector);
 }
 
-bool VirtioPci::running() const {
-  return saved_.status & driver_ok && !(saved_.status & device_needs_reset) && bus_master();
-}
+bool VirtioPci::running() const { return saved_.status & driver_ok && !(saved_.status & device_needs_reset) && bus_master(); }
 
 VirtQueue::Features VirtioPci::queue_features() const { return {negotiated(ring_indirect), negotiated(ring_event_index)}; }
 
@@ -193,9 +190,7 @@ void VirtioPci::write_bar(unsigned, uint64_t offset, unsigned size, uint64_t val
 
 uint64_t VirtioPci::read_common(uint64_t offset, unsigned size) const {
   uint8_t image[common::size + 8] = {};
-  auto half = [](uint64_t features, uint32_t select) {
-    return select < 2 ? static_cast<uint32_t>(features >> 32 * select) : 0;
-  };
+  auto half = [](uint64_t features, uint32_t select) { return select < 2 ? static_cast<uint32_t>(features >> 32 * select) : 0; };
   poke(image, common::device_feature_select, saved_.device_feature_select);
   poke(image, common::device_feature, half(features_, saved_.device_feature_select));
   poke(image, common::driver_feature_select, saved_.driver_feature_select);
@@ -271,13 +266,12 @@ void VirtioPci::write_status(uint8_t value) {
 // "PCI configuration access capability": where the driver has pointed it, if that is an access the window allows.
 bool VirtioPci::config_window(uint32_t& offset, unsigned& length) const {
   auto field = [&](unsigned at) {
-    return uint32_t{config(at)} | uint32_t{config(at + 1)} << 8 | uint32_t{config(at + 2)} << 16 |
-           uint32_t{config(at + 3)} << 24;
+    return uint32_t{config(at)} | uint32_t{config(at + 1)} << 8 | uint32_t{config(at + 2)} << 16 | uint32_t{config(at + 3)} << 24;
   };
   offset = field(config_access_ + 8);
   length = field(config_access_ + 12);
-  return config(config_access_ + 4) == structures_bar && (length == 1 || length == 2 || length == 4) &&
-         offset % length == 0 && offset < window_size;
+  return config(config_access_ + 4) == structures_bar && (length == 1 || length == 2 || length == 4) && offset % length == 0 &&
+         offset < window_size;
 }
 
 uint32_t VirtioPci::read_config(unsigned offset, unsigned size) {

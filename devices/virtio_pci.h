@@ -86,8 +86,7 @@ class VirtioPci : public PciFunction {
     uint8_t generation = 0;
     uint8_t isr = 0;
     void serialize(Archive& ar) {
-      ar(device_feature_select, driver_feature_select, driver_features, config_vector, queue_select, status, generation,
-         isr);
+      ar(device_feature_select, driver_feature_select, driver_features, config_vector, queue_select, status, generation, isr);
     }
   } saved_;
 };

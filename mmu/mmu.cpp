@@ -8,6 +8,7 @@ void Mmu::select() {
   user_ = state_.cpl() == 3;
   bool ac = state_.system_flags & rflags::AC;
   backing_ = user_ ? &user_data_ : ac && state_.cr4 & cr4::SMAP ? &supervisor_ac_data_ : &supervisor_data_;
+  code_ = user_ ? &user_code_ : &supervisor_code_;
   check_alignment_ = user_ && ac && state_.cr0 & cr0::AM;
   data_ = check_alignment_ ? &no_data_ : backing_;
 }
@@ -200,15 +201,9 @@ uint8_t* Mmu::writable_run(uint64_t address) {
 
 // ---- Code
 
-bool Mmu::fetch_page(uint64_t address, CodePage& page) {
-  TlbSet& set = user_ ? user_code_ : supervisor_code_;
-  TlbEntry& e = set.at(address);
-  if ((address ^ e.read_tag) < page_size) [[likely]] {
-    page = {e.physical_page(), host(address & ~uint64_t{0xfff}, e)};
-    return true;
-  }
+bool Mmu::fetch_page_slow(uint64_t address, CodePage& page) {
   Part parts[2];
-  if (!translate(set, address, 1, present_access(AccessKind::fetch), parts)) return false;
+  if (!translate(*code_, address, 1, present_access(AccessKind::fetch), parts)) return false;
   page = {parts[0].physical & ~uint64_t{0xfff}, memory_.readable_page(parts[0].physical)};
   return true;
 }

@@ -77,7 +77,12 @@ class Mmu {
     uint64_t physical;
     const uint8_t* host;
   };
-  [[nodiscard]] bool fetch_page(uint64_t address, CodePage& page);
+  [[nodiscard]] bool fetch_page(uint64_t address, CodePage& page) {
+    const TlbEntry& e = code_->at(address);
+    if ((address ^ e.read_tag) >= page_size) [[unlikely]] return fetch_page_slow(address, page);
+    page = {e.physical_page(), host(address & ~uint64_t{0xfff}, e)};
+    return true;
+  }
 
   // The set in use follows CPL, AC and alignment checking: call after any of them has changed.
   void select();
@@ -109,6 +114,7 @@ class Mmu {
     uint64_t physical;
     unsigned size;
   };
+  [[nodiscard]] bool fetch_page_slow(uint64_t address, CodePage& page);
   [[nodiscard]] bool system_load_slow(uint64_t address, void* value, unsigned size);
   [[nodiscard]] bool system_store_slow(uint64_t address, const void* value, unsigned size);
 
@@ -138,6 +144,7 @@ class Mmu {
   TlbSet user_data_, supervisor_data_, supervisor_ac_data_, no_data_;
   TlbSet user_code_, supervisor_code_;
   TlbSet* data_ = &supervisor_data_;
+  TlbSet* code_ = &supervisor_code_;
   TlbSet* backing_ = &supervisor_data_;  // where the slow path keeps what it finds
 };
 

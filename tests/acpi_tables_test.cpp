@@ -99,7 +99,8 @@ TEST_CASE("acpi: the script for firmware makes the same tables") {
       std::memcpy(&bytes[offset], &value, size);
     } else if (peek<uint32_t>(command, 0) == 3) {
       auto& bytes = file(4).first;
-      bytes[peek<uint32_t>(command, 60)] -= sum(ByteSpan(bytes).subspan(peek<uint32_t>(command, 64), peek<uint32_t>(command, 68)));
+      bytes[peek<uint32_t>(command, 60)] -=
+          sum(ByteSpan(bytes).subspan(peek<uint32_t>(command, 64), peek<uint32_t>(command, 68)));
     }
   }
   auto placed = tables.placed(0xe0000);
@@ -131,9 +132,9 @@ TEST_CASE("aml: a length counts its own bytes") {
     return std::vector<uint8_t>(whole.begin(), whole.begin() + static_cast<ptrdiff_t>(prefix));
   };
   CHECK(length(0x3e) == code({0x3f}));
-  CHECK(length(0x3f) == code({0x41, 0x04}));              // 65 with both bytes
-  CHECK(length(0xffd) == code({0x4f, 0xff}));             // 4 095
-  CHECK(length(0xffe) == code({0x81, 0x00, 0x01}));       // 4 097
-  CHECK(length(0xffffc) == code({0x8f, 0xff, 0xff}));     // 1 048 575
+  CHECK(length(0x3f) == code({0x41, 0x04}));                 // 65 with both bytes
+  CHECK(length(0xffd) == code({0x4f, 0xff}));                // 4 095
+  CHECK(length(0xffe) == code({0x81, 0x00, 0x01}));          // 4 097
+  CHECK(length(0xffffc) == code({0x8f, 0xff, 0xff}));        // 1 048 575
   CHECK(length(0xffffd) == code({0xc1, 0x00, 0x00, 0x01}));  // 1 048 577
 }

@@ -102,6 +102,15 @@ TEST_CASE("boot linux: the initial RAM disk stays below the address the kernel a
   CHECK(bench.get<uint32_t>(zero_page + 0x218) == 16 * mebibyte - 0x2000);
 }
 
+TEST_CASE("boot linux: the last paragraph of sixteen bytes may be incomplete") {
+  BootBench bench;
+  auto kernel = make_kernel();
+  kernel.resize(kernel.size() - 15);
+  CHECK(bench.load(kernel) == "");
+  kernel.resize(kernel.size() - 1);
+  CHECK_FALSE(bench.load(kernel) == "");
+}
+
 TEST_CASE("boot linux: refusals name the file and the cause") {
   BootBench bench(16 * mebibyte);
   auto kernel = make_kernel();
@@ -111,7 +120,8 @@ TEST_CASE("boot linux: refusals name the file and the cause") {
     CHECK(bench.load(kernel, "bzImage64") == "bzImage64 is truncated: the header asks for 9 728 bytes, the file has 2 000");
   }
   SECTION("no kernel at all") {
-    CHECK(bench.load(std::vector<uint8_t>(5000), "notes.txt").starts_with("notes.txt is not a kernel that this machine can load"));
+    CHECK(
+        bench.load(std::vector<uint8_t>(5000), "notes.txt").starts_with("notes.txt is not a kernel that this machine can load"));
   }
   SECTION("too large for RAM") {
     poke<uint32_t>(kernel, 0x260, 15 * mebibyte + 1);
@@ -168,6 +178,13 @@ TEST_CASE("boot: the tables lie where kernels look for them") {
   CHECK(bench.get<uint64_t>(rsdp_address) == 0x2052545020445352);  // "RSD PTR "
   CHECK(bench.get<uint32_t>(0xf0040) == 0x5f4d535f);               // "_SM_"
   CHECK(bench.get<uint32_t>(0xe0000) == 0x53434146);               // "FACS"
+}
+
+TEST_CASE("boot: the BIOS data area tells where conventional memory ends") {
+  BootBench bench(2 * mebibyte);
+  REQUIRE(place_tables(AcpiTables({}), SmbiosTables({1, 2 * mebibyte}), bench.memory) == "");
+  CHECK(bench.get<uint16_t>(0x40e) == 0x9fc0);
+  CHECK(bench.get<uint16_t>(0x413) == 639);
 }
 
 TEST_CASE("boot: modules are given as file and arguments, with doubled commas for commas") {

@@ -18,8 +18,9 @@ void put_header(std::vector<uint8_t>& file, size_t at, uint32_t flags) {
 std::vector<uint8_t> make_elf() {
   std::vector<uint8_t> file(headers + 300, 0x5a);
   std::fill(file.begin(), file.begin() + headers, uint8_t{0});
-  std::memcpy(file.data(), "\x7f"
-                           "ELF\1\1\1",
+  std::memcpy(file.data(),
+              "\x7f"
+              "ELF\1\1\1",
               7);
   poke<uint16_t>(file, 16, 2);
   poke<uint16_t>(file, 18, 3);

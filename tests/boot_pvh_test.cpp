@@ -13,8 +13,9 @@ constexpr size_t headers = 64 + 2 * 56 + 24;
 std::vector<uint8_t> make_kernel() {
   std::vector<uint8_t> file(headers + 600, 0x5a);
   std::fill(file.begin(), file.begin() + headers, uint8_t{0});
-  std::memcpy(file.data(), "\x7f"
-                           "ELF\2\1\1",
+  std::memcpy(file.data(),
+              "\x7f"
+              "ELF\2\1\1",
               7);
   poke<uint16_t>(file, 16, 2);
   poke<uint16_t>(file, 18, 62);

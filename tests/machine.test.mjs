@@ -92,7 +92,7 @@ test("a snapshot that is none is refused, and the machine stays as it was", asyn
   const hash = await machine.hash();
   const state = await machine.saveState();
   for (const bytes of [new Uint8Array(0), new Uint8Array(1000), state.slice(0, state.length / 2), state.with(state.length >> 1, state[state.length >> 1] ^ 1)])
-    await assert.rejects(machine.loadState(bytes), refused(bytes.length ? "E_REFUSED" : "E_REFUSED", /./));
+    await assert.rejects(machine.loadState(bytes), refused("E_REFUSED", /snapshot/));
   assert.equal(await machine.hash(), hash);
 });
 

@@ -34,7 +34,8 @@ struct TreeBench {
   std::string names(Node parent) {
     std::string all;
     FileTree::Entry entry;
-    for (uint64_t cookie = 0; tree.next_entry(parent, cookie, entry) == Error::none; cookie = entry.cookie) all += entry.name + " ";
+    for (uint64_t cookie = 0; tree.next_entry(parent, cookie, entry) == Error::none; cookie = entry.cookie)
+      all += entry.name + " ";
     return all;
   }
   FileTree::Attributes attributes(Node node) {

@@ -47,9 +47,7 @@ struct Answer {
   T at(size_t offset) const {
     return peek<T>(bytes, 7 + offset);
   }
-  std::string text(size_t offset, size_t size) const {
-    return {reinterpret_cast<const char*>(bytes.data()) + 7 + offset, size};
-  }
+  std::string text(size_t offset, size_t size) const { return {reinterpret_cast<const char*>(bytes.data()) + 7 + offset, size}; }
 };
 
 enum NinepType : uint8_t {
@@ -87,7 +85,8 @@ struct NinepBench {
     REQUIRE(tree.add("hello", world));
     REQUIRE(tree.add("dir/deep", down));
     REQUIRE(ask(Ask(t_version) << uint32_t{65536} << std::string("9P2000.L")).error() == 0);
-    REQUIRE(ask(Ask(t_attach) << uint32_t{0} << ~uint32_t{0} << std::string("root") << std::string("") << uint32_t{0}).error() == 0);
+    REQUIRE(ask(Ask(t_attach) << uint32_t{0} << ~uint32_t{0} << std::string("root") << std::string("") << uint32_t{0}).error() ==
+            0);
   }
   Answer ask(const Ask& request, size_t room = 65536) { return {server.handle(request.message(), room)}; }
 

@@ -79,7 +79,8 @@ TEST_CASE("9p: names are well-formed UTF-8") {
   };
   CHECK(make("матрёшка") == 0);
   CHECK(make("\xf0\x9f\xaa\x86") == 0);
-  for (const std::string bad : {"\xff", "\xc0\xaf", "\xe0\x80\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "a\xd0", "\x80"}) CHECK(make(bad) == number(Error::invalid));
+  for (const std::string bad : {"\xff", "\xc0\xaf", "\xe0\x80\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "a\xd0", "\x80"})
+    CHECK(make(bad) == number(Error::invalid));
   CHECK(make(std::string("a\0b", 3)) == number(Error::invalid));
 }
 
@@ -191,8 +192,11 @@ TEST_CASE("9p: what v9fs asks besides") {
   CHECK(b.ask(Ask(t_fsync) << uint32_t{0}).error() == 0);
   CHECK(b.ask(Ask(t_flush) << uint16_t{9}).type() == 109);
   CHECK(b.ask(Ask(t_xattrwalk) << uint32_t{0} << uint32_t{1} << std::string("user.x")).error() == number(Error::not_supported));
-  CHECK(b.ask(Ask(t_lock) << uint32_t{0} << uint8_t{1} << uint32_t{0} << uint64_t{0} << uint64_t{0} << uint32_t{1} << std::string("me")).at<uint8_t>(0) == 0);
-  CHECK(b.ask(Ask(t_getlock) << uint32_t{0} << uint8_t{1} << uint64_t{5} << uint64_t{6} << uint32_t{1} << std::string("me")).at<uint8_t>(0) == 2);
+  CHECK(b.ask(Ask(t_lock) << uint32_t{0} << uint8_t{1} << uint32_t{0} << uint64_t{0} << uint64_t{0} << uint32_t{1}
+                          << std::string("me"))
+            .at<uint8_t>(0) == 0);
+  CHECK(b.ask(Ask(t_getlock) << uint32_t{0} << uint8_t{1} << uint64_t{5} << uint64_t{6} << uint32_t{1} << std::string("me"))
+            .at<uint8_t>(0) == 2);
 }
 
 TEST_CASE("9p: fids are bounded") {
@@ -238,18 +242,32 @@ TEST_CASE("9p: a snapshot keeps the open files") {
 TEST_CASE("9p: nonsense does no harm") {
   std::mt19937 random(1);
   NinepBench b;
-  const uint8_t types[] = {8, 12, 14, 16, 18, 20, 22, 24, 26, 30, 32, 40, 50, 52, 54, 70, 72, 74, 76, 100, 102, 104, 108, 110, 116, 118, 120, 122, 0, 255};
+  const uint8_t types[] = {8,  12, 14, 16, 18,  20,  22,  24,  26,  30,  32,  40,  50,  52, 54,
+                           70, 72, 74, 76, 100, 102, 104, 108, 110, 116, 118, 120, 122, 0,  255};
   const std::string names[] = {"hello", "dir", "deep", "new", "..", "", std::string(300, 'x'), "\xff"};
   for (unsigned round = 0; round < 50'000; ++round) {
     Ask request(types[random() % sizeof types], static_cast<uint16_t>(random()));
     for (unsigned i = 0, fields = random() % 8; i < fields; ++i) switch (random() % 8) {
-        case 0: request << static_cast<uint8_t>(random()); break;
-        case 1: request << static_cast<uint16_t>(random() % 20); break;
-        case 2: request << random(); break;
-        case 3: request << (uint64_t{random()} << 32 | random()); break;
-        case 4: request << uint64_t{random() % 100}; break;
-        case 5: request << names[random() % 8]; break;
-        default: request << random() % 6;
+        case 0:
+          request << static_cast<uint8_t>(random());
+          break;
+        case 1:
+          request << static_cast<uint16_t>(random() % 20);
+          break;
+        case 2:
+          request << random();
+          break;
+        case 3:
+          request << (uint64_t{random()} << 32 | random());
+          break;
+        case 4:
+          request << uint64_t{random() % 100};
+          break;
+        case 5:
+          request << names[random() % 8];
+          break;
+        default:
+          request << random() % 6;
       }
     auto message = request.message();
     if (random() % 16 == 0) message.resize(random() % (message.size() + 1));
@@ -257,6 +275,7 @@ TEST_CASE("9p: nonsense does no harm") {
     size_t room = random() % 4 ? 8192 : random() % 64;
     auto answer = b.server.handle(message, room);
     REQUIRE(answer.size() <= room);
-    if (round % 1000 == 0) b.server.handle((Ask(t_attach) << uint32_t{0} << 0 << std::string() << std::string() << 0).message(), 8192);
+    if (round % 1000 == 0)
+      b.server.handle((Ask(t_attach) << uint32_t{0} << 0 << std::string() << std::string() << 0).message(), 8192);
   }
 }

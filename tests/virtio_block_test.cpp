@@ -122,7 +122,8 @@ TEST_CASE("virtio block: the serial number fills twenty characters") {
   BlockBoard board;
   board.request(get_id, 0, {{data, 20, D::device_writes}});
   CHECK(board.result() == ok);
-  CHECK(std::string(reinterpret_cast<char*>(board.memory.data.data()) + data, 20) == std::string("MATRYOSHKA-1\0\0\0\0\0\0\0\0", 20));
+  CHECK(std::string(reinterpret_cast<char*>(board.memory.data.data()) + data, 20) ==
+        std::string("MATRYOSHKA-1\0\0\0\0\0\0\0\0", 20));
 }
 
 TEST_CASE("virtio block: write zeroes clears sectors") {

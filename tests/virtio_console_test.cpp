@@ -16,9 +16,7 @@ struct ConsoleBoard : VirtioBoard {
   VirtioDriver driver{*this, 3};
   size_t type(std::string_view text) { return console.receive({reinterpret_cast<const uint8_t*>(text.data()), text.size()}); }
   void write(std::string_view text, uint64_t address) { REQUIRE(memory.write(address, text.data(), text.size())); }
-  std::string text(uint64_t address, size_t size) {
-    return {reinterpret_cast<const char*>(memory.data.data()) + address, size};
-  }
+  std::string text(uint64_t address, size_t size) { return {reinterpret_cast<const char*>(memory.data.data()) + address, size}; }
 };
 
 }  // namespace

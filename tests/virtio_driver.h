@@ -75,9 +75,7 @@ class VirtioDriver {
   }
 
   uint64_t common(unsigned offset, unsigned width) { return board_.bus.read_memory(places_[1] + offset, width); }
-  void set_common(unsigned offset, unsigned width, uint64_t value) {
-    board_.bus.write_memory(places_[1] + offset, width, value);
-  }
+  void set_common(unsigned offset, unsigned width, uint64_t value) { board_.bus.write_memory(places_[1] + offset, width, value); }
   uint64_t device_config(unsigned offset, unsigned width) { return board_.bus.read_memory(places_[4] + offset, width); }
   void set_device_config(unsigned offset, unsigned width, uint64_t value) {
     board_.bus.write_memory(places_[4] + offset, width, value);
@@ -169,10 +167,14 @@ inline void rampage(VirtioBoard& board, VirtioDriver& driver, uint8_t slot, unsi
   std::mt19937 random(seed);
   auto some_address = [&]() -> uint64_t {
     switch (random() % 6) {
-      case 0: return random();
-      case 1: return ~uint64_t{0} - random() % 64;
-      case 2: return board.memory.data.size() - random() % 64;
-      default: return random() % board.memory.data.size();
+      case 0:
+        return random();
+      case 1:
+        return ~uint64_t{0} - random() % 64;
+      case 2:
+        return board.memory.data.size() - random() % 64;
+      default:
+        return random() % board.memory.data.size();
     }
   };
   for (unsigned round = 0; round < rounds; ++round) {
@@ -187,7 +189,8 @@ inline void rampage(VirtioBoard& board, VirtioDriver& driver, uint8_t slot, unsi
       for (uint16_t i = 0; i < VirtioDriver::size; ++i) {
         uint32_t length = random() % 8 == 0 ? random() : random() % 2048;
         if (random() % 4 == 0) length &= ~15u;
-        driver.describe(queue, i, {some_address(), length, static_cast<uint16_t>(random() % 8), static_cast<uint16_t>(random() % 20)});
+        driver.describe(queue, i,
+                        {some_address(), length, static_cast<uint16_t>(random() % 8), static_cast<uint16_t>(random() % 20)});
         driver.offer(queue, static_cast<uint16_t>(random() % (VirtioDriver::size + 1)));
       }
       if (random() % 4 == 0) driver.put(VirtioDriver::available(queue) + 2, static_cast<uint16_t>(random()));

@@ -89,7 +89,9 @@ TEST_CASE("virtio: a request may be scattered over many buffers") {
   EchoBoard board;
   board.driver.start();
   board.driver.put(text_at, uint64_t{0x1122334455667788});
-  board.driver.send(0, {{text_at, 3}, {text_at + 3, 0}, {text_at + 3, 5}, {answer_at, 1, D::device_writes}, {answer_at + 1, 9, D::device_writes}});
+  board.driver.send(
+      0,
+      {{text_at, 3}, {text_at + 3, 0}, {text_at + 3, 5}, {answer_at, 1, D::device_writes}, {answer_at + 1, 9, D::device_writes}});
   CHECK(board.driver.used(0) == std::vector<uint32_t>{8});
   CHECK(board.driver.get<uint64_t>(answer_at) == 0x1122334455667788);
 }

@@ -33,9 +33,12 @@ inline Packed shuffle_bytes(Packed d, Packed s) {
 #ifdef __wasm_simd128__
   return __builtin_wasm_swizzle_i8x16(d.as<int8_t>(), Packed(s.as<uint8_t>() & 0x8f).as<int8_t>());
 #else
-  auto from = d.as<uint8_t>(), control = s.as<uint8_t>();
-  Lanes<uint8_t> result{};
-  for (unsigned i = 0; i < 16; ++i) result[i] = control[i] & 0x80 ? 0 : from[control[i] & 15];
+  uint8_t from[32] = {}, control[16];  // the upper half of `from` is what a set bit 7 chooses
+  std::memcpy(from, &d.bits, 16);
+  std::memcpy(control, &s.bits, 16);
+  for (uint8_t& c : control) c = from[(c & 15) | (c >> 3 & 16)];
+  Packed result;
+  std::memcpy(&result.bits, control, 16);
   return result;
 #endif
 }

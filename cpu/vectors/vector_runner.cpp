@@ -48,7 +48,8 @@ CpuState fresh_state(VectorRunner::Mode mode, unsigned privilege, const CpuState
   for (Segment& segment : s.segment) segment = flat(0x10, 3, privilege, data_size);
   s.segment[CS] = flat(0x08, 0xb, privilege, code_size);
   s.cr0 |= cr0::PE | cr0::PG | cr0::WP;
-  s.cr4 |= cr4::PAE | cr4::FSGSBASE;
+  s.cr4 |= cr4::PAE | cr4::FSGSBASE | cr4::OSXSAVE;
+  s.xcr0 = xcr0::x87 | xcr0::sse;
   s.cr3 = tables_at;
   s.msr.efer = efer::NXE | (mode == Mode::long64 ? efer::LME | efer::LMA | efer::SCE : 0);
   if (mode != Mode::long64)
@@ -81,8 +82,17 @@ VectorRunner::~VectorRunner() = default;
 CpuState& VectorRunner::begin(Mode mode, unsigned privilege) {
   clean();
   if (!entered_ || mode != mode_) enter(mode);
+  follow_control_registers();
   cpu_->state = fresh_[static_cast<unsigned>(mode)][mode == Mode::real16 ? 0 : privilege & 3];
   return cpu_->state;
+}
+
+void VectorRunner::follow_control_registers() {
+  const CpuState& s = cpu_->state;
+  Control now{s.cr0, s.cr3, s.cr4, s.msr.efer};
+  if (now == control_) return;
+  cpu_->mmu.flush_all();
+  control_ = now;
 }
 
 // Another mode has other page tables: all pages go, and the tables begin again.
@@ -196,6 +206,7 @@ VectorRunner::End VectorRunner::run(uint64_t instructions, uint64_t stop_address
   if (mode_ != Mode::real16)
     for (unsigned i = 0; i < page_count_; ++i)
       if (!pages_[i].present && pages_[i].mapped) map(pages_[i], false);
+  follow_control_registers();
   cpu_->derive();
   event_ = false;
   exception_ = {};

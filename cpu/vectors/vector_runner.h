@@ -80,6 +80,7 @@ class VectorRunner final : private ProcessorHost {
 
   void enter(Mode mode);
   void clean();
+  void follow_control_registers();
   Page* page(uint64_t linear, uint8_t access);
   void map(Page& page, bool present);
   uint64_t table_below(uint64_t entry_address);
@@ -97,6 +98,11 @@ class VectorRunner final : private ProcessorHost {
   CpuState fresh_[4][4];  // by mode and privilege
   Mode mode_ = Mode::long64;
   bool entered_ = false;
+  // What the TLBs were filled under; a case may bring other values, or a privileged one leave them.
+  struct Control {
+    uint64_t cr0, cr3, cr4, efer;
+    bool operator==(const Control&) const = default;
+  } control_ = {};
   uint64_t next_table_ = 0;
 
   Page pages_[max_pages];

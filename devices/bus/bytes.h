@@ -17,8 +17,7 @@ using ByteSpan = std::span<const uint8_t>;
 template <class T>
 T peek(ByteSpan bytes, size_t offset) {
   T value{};
-  if (offset <= bytes.size() && sizeof value <= bytes.size() - offset)
-    std::memcpy(&value, bytes.data() + offset, sizeof value);
+  if (offset <= bytes.size() && sizeof value <= bytes.size() - offset) std::memcpy(&value, bytes.data() + offset, sizeof value);
   return value;
 }
 
@@ -32,9 +31,7 @@ void append(std::vector<uint8_t>& bytes, T value) {
   bytes.resize(bytes.size() + sizeof value);
   std::memcpy(bytes.data() + bytes.size() - sizeof value, &value, sizeof value);
 }
-inline void append(std::vector<uint8_t>& bytes, std::string_view text) {
-  bytes.insert(bytes.end(), text.begin(), text.end());
-}
+inline void append(std::vector<uint8_t>& bytes, std::string_view text) { bytes.insert(bytes.end(), text.begin(), text.end()); }
 inline void append(std::vector<uint8_t>& bytes, ByteSpan more) { bytes.insert(bytes.end(), more.begin(), more.end()); }
 inline void append(std::vector<uint8_t>& bytes, const std::vector<uint8_t>& more) { append(bytes, ByteSpan(more)); }
 

@@ -39,8 +39,7 @@ void write_identity_page_tables(GuestMemory& memory, BootEntry& entry) {
 std::string write_command_line(const std::string& text, size_t limit, GuestMemory& memory) {
   limit = std::min<size_t>(limit, boot_layout::end - boot_layout::command_line - 1);
   if (text.size() > limit)
-    return "the kernel command line has " + grouped(text.size()) + " characters, and this kernel takes at most " +
-           grouped(limit);
+    return "the kernel command line has " + grouped(text.size()) + " characters, and this kernel takes at most " + grouped(limit);
   if (!memory.write(boot_layout::command_line, text.c_str(), text.size() + 1))
     return "the machine has too little RAM for the kernel command line";
   return {};

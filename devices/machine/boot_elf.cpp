@@ -68,8 +68,8 @@ std::string place_segment(const std::string& name, ByteSpan bytes, uint64_t addr
   return {};
 }
 
-std::string place_segments(const std::string& name, ByteSpan file, const ElfFile& elf, uint64_t ram_size,
-                           GuestMemory& memory, uint64_t& end) {
+std::string place_segments(const std::string& name, ByteSpan file, const ElfFile& elf, uint64_t ram_size, GuestMemory& memory,
+                           uint64_t& end) {
   // Together no larger than memory: else overlapping segments could keep the loader busy for hours.
   uint64_t total = 0;
   for (const ElfFile::Segment& s : elf.segments) {

@@ -75,8 +75,7 @@ std::string check(const LinuxHeader& header, const BootRequest& request) {
   if (header.kernel_alignment == 0 || header.kernel_alignment & (header.kernel_alignment - 1))
     return name + " is damaged: its header asks for an alignment of " + grouped(header.kernel_alignment) +
            " bytes, which is not a power of two";
-  if (header.is_64 && !request.long_mode)
-    return name + " is a 64-bit kernel, and the chosen processor model has no long mode";
+  if (header.is_64 && !request.long_mode) return name + " is a 64-bit kernel, and the chosen processor model has no long mode";
   if (request.modules.size() > 1)
     return name + " is a Linux kernel and takes one initial RAM disk; " + grouped(request.modules.size()) + " were given";
   return {};
@@ -144,8 +143,7 @@ std::string load_linux(const BootRequest& request, GuestMemory& memory, BootEntr
   std::string refusal = write_command_line(request.command_line, header.cmdline_size, memory);
   if (!refusal.empty()) return refusal;
   std::vector<uint8_t> page = zero_page(request, initrd);
-  if (!memory.write(boot_layout::tables, page.data(), page.size()) ||
-      !memory.write(load_address, payload.data(), payload.size()))
+  if (!memory.write(boot_layout::tables, page.data(), page.size()) || !memory.write(load_address, payload.data(), payload.size()))
     return kernel.name + " cannot be written to guest RAM";
 
   entry = {};

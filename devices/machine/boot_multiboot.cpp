@@ -1,9 +1,10 @@
 // Kernels with a Multiboot 1 header: kvm-unit-tests, memory testers, teaching kernels. ELF32, ELF64 that is entered in
 // 32-bit mode, and whatever carries addresses in its header (the a.out kludge). The Multiboot Specification 0.6.96, "OS
 // image format" and "Machine state".
+#include "devices/machine/boot.h"
+
 #include <algorithm>
 
-#include "devices/machine/boot.h"
 #include "devices/machine/boot_elf.h"
 
 namespace matryoshka {
@@ -48,16 +49,15 @@ std::string load_by_addresses(const BootRequest& request, size_t header, GuestMe
     return kernel.name + " is truncated: the header asks for " + grouped(offset + size) + " bytes, the file has " +
            grouped(kernel.bytes.size());
   image.end = std::max(load_address + size, bss_end);
-  return place_segment(kernel.name, kernel.bytes.subspan(offset, size), load_address, image.end - load_address,
-                       request.ram_size, memory);
+  return place_segment(kernel.name, kernel.bytes.subspan(offset, size), load_address, image.end - load_address, request.ram_size,
+                       memory);
 }
 
 std::string load_elf(const BootRequest& request, GuestMemory& memory, Image& image) {
   const BootFile& kernel = request.kernel;
   ElfFile elf;
   if (std::string refusal = elf.parse(kernel.name, kernel.bytes); !refusal.empty()) return refusal;
-  if (std::string refusal = place_segments(kernel.name, kernel.bytes, elf, request.ram_size, memory, image.end);
-      !refusal.empty())
+  if (std::string refusal = place_segments(kernel.name, kernel.bytes, elf, request.ram_size, memory, image.end); !refusal.empty())
     return refusal;
   // An entry that is a virtual address is meant where its segment lies.
   image.entry = elf.entry;
@@ -77,8 +77,7 @@ std::string load_multiboot(const BootRequest& request, GuestMemory& memory, Boot
   if (header == search_size) return kernel.name + " has no Multiboot header";
   uint32_t flags = peek<uint32_t>(kernel.bytes, header + 4);
   if (flags & 0xffff & ~known_requirements)
-    return kernel.name + " requires a Multiboot feature that this loader does not know (flags " + grouped(flags & 0xffff) +
-           ")";
+    return kernel.name + " requires a Multiboot feature that this loader does not know (flags " + grouped(flags & 0xffff) + ")";
 
   Image image;
   std::string refusal =
@@ -98,8 +97,7 @@ std::string load_multiboot(const BootRequest& request, GuestMemory& memory, Boot
     if (next > top || file.bytes.size() > top - next || !memory.write(next, file.bytes.data(), file.bytes.size()))
       return file.name + " (" + grouped(file.bytes.size()) + " bytes) does not fit behind " + kernel.name + " into " +
              memory_size(request.ram_size) + " of RAM";
-    modules.push_back(
-        {next, next + file.bytes.size(), file.arguments.empty() ? file.name : file.name + " " + file.arguments});
+    modules.push_back({next, next + file.bytes.size(), file.arguments.empty() ? file.name : file.name + " " + file.arguments});
     next = align_up(next + file.bytes.size(), 0x1000);
   }
 
@@ -112,9 +110,7 @@ std::string load_multiboot(const BootRequest& request, GuestMemory& memory, Boot
   uint64_t list_at = map_at + range_size * map.size();
   uint64_t text_at = list_at + module_size * modules.size();
   std::vector<uint8_t> info(text_at - boot_layout::tables);
-  auto put = [&](uint64_t address, uint64_t value) {
-    poke(info, address - boot_layout::tables, static_cast<uint32_t>(value));
-  };
+  auto put = [&](uint64_t address, uint64_t value) { poke(info, address - boot_layout::tables, static_cast<uint32_t>(value)); };
   auto put_text = [&](const std::string& text) {
     uint64_t address = boot_layout::tables + info.size();
     append(info, std::string_view(text));

@@ -28,9 +28,8 @@ std::string place_tables(const AcpiTables& acpi, const SmbiosTables& smbios, Gue
   auto put = [&](uint64_t address, const std::vector<uint8_t>& bytes) {
     return memory.write(address, bytes.data(), bytes.size());
   };
-  if (!put(bios_data_address, bios_data()) || !put(physical::low_end, extended_area) ||
-      !put(physical::firmware, placed.tables) || !put(rsdp_address, placed.rsdp) || !put(smbios_entry, entry) ||
-      !put(smbios_structures, smbios.structures()))
+  if (!put(bios_data_address, bios_data()) || !put(physical::low_end, extended_area) || !put(physical::firmware, placed.tables) ||
+      !put(rsdp_address, placed.rsdp) || !put(smbios_entry, entry) || !put(smbios_structures, smbios.structures()))
     return "the machine has too little RAM for the tables that describe it";
   return {};
 }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "cpu/system/msr.h"
 #include "devices/machine/board.h"
 #include "devices/machine/boot.h"
 #include "devices/machine/boot_tables.h"
@@ -184,6 +185,7 @@ std::string Board::boot() {
   }
   if (!pci_.assign_resources()) return "The PCI devices asked for do not fit the address space; leave some -drive options away.";
   cpu_.apic.set_virtual_wire();
+  set_firmware_memory_types(cpu_.state, cpu_.model, physical::pci_hole);
   if (std::string error = place_tables(acpi, smbios, memory_); !error.empty()) return error;
 
   BootRequest request;

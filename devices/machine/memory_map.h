@@ -24,9 +24,7 @@ struct MemoryRange {
   RangeType type;
 };
 
-constexpr uint64_t ram_below_hole(uint64_t ram_size) {
-  return ram_size < physical::pci_hole ? ram_size : physical::pci_hole;
-}
+constexpr uint64_t ram_below_hole(uint64_t ram_size) { return ram_size < physical::pci_hole ? ram_size : physical::pci_hole; }
 constexpr uint64_t ram_above_hole(uint64_t ram_size) { return ram_size - ram_below_hole(ram_size); }
 
 // Ascending and disjoint.

@@ -515,6 +515,11 @@ std::string check_files(Options& o) {
   return {};
 }
 
+std::string refused(const Image& image, const std::string& role, std::string sentence) {
+  if (!sentence.empty()) sentence[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(sentence[0])));
+  return "The " + role + " " + quoted(image.name) + " is refused: " + sentence;
+}
+
 std::string help_text() {
   constexpr size_t column = 30, width = 80;
   std::string text =

@@ -64,6 +64,9 @@ std::vector<WantedFile> wanted_files(Options& options);
 // The sentence for a file that was read but cannot be what it should.
 [[nodiscard]] std::string check_files(Options& options);
 
+// The same for what the machine says of a snapshot or recording, which it has only as bytes.
+std::string refused(const Image& image, const std::string& role, std::string sentence);
+
 std::string help_text();
 // For hosts written in JavaScript: what to read, where to send output, when to stop.
 std::string plan_json(Options& options);

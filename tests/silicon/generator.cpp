@@ -456,6 +456,11 @@ void Generator::special_cases(Draft& d) {
       set(d.reg, (static_cast<uint64_t>(offset) & mask) | (random_.next() & ~mask));
     }
   }
+  if (one_of(d.name, {"MASKMOVQ", "MASKMOVDQU"}) && random_.chance(90)) {
+    uint64_t segment_base = d.bits != 64 ? 0 : d.segment == 4 ? fs_base : d.segment == 5 ? gs_base : 0;
+    d.target = data_at + random_.below(data_pages * page + 16);
+    set(7, high_garbage(d.target - segment_base));
+  }
   if (one_of(d.name, {"LOOP", "LOOPE", "LOOPNE", "JCXZ"})) {
     static constexpr uint64_t counts[] = {0, 1, 2, 0x100000000, 0x100000001, 0xffffffff, 0x10000, 0x10001};
     if (random_.chance(70)) set(1, counts[random_.below(8)]);
@@ -528,7 +533,7 @@ void Generator::fill_memory(Draft& d) {
     uint64_t v = d.name == "RET" ? branch_target(d) : value();
     poke(c.gpr[rsp], v, d.operand_bytes);
   }
-  if (d.memory && d.target >= data_at && d.target < data_end) {
+  if ((d.memory || d.target != 0) && d.target >= data_at && d.target < data_end) {
     unsigned size = one_of(d.name, {"BT", "BTS", "BTR", "BTC"}) ? 256 : d.memory_bytes > 32 ? 256 : 64;
     add(d.target, size / 2, size, data_at, data_end);
     unsigned bytes = std::min(d.memory_bytes, 8u);

@@ -92,14 +92,16 @@ EXPORT uint8_t* mx_file(unsigned index, size_t size) {
 EXPORT int mx_create() {
   Session& s = session();
   if (s.answer(check_files(s.options))) return 1;
-  bool loading = s.options.load_state.given();
-  Bytes log = std::move(s.options.replay.bytes);
+  const Image &snapshot = s.options.load_state, &log = s.options.replay;
   std::string error;
-  s.machine = loading ? Machine::load(s.options.load_state.bytes, s.host, error)
-                      : Machine::create(std::move(s.options.config), s.host, error);
+  s.machine = snapshot.given() ? Machine::load(snapshot.bytes, s.host, error)
+                               : Machine::create(std::move(s.options.config), s.host, error);
+  if (!s.machine) return s.answer(snapshot.given() ? refused(snapshot, "snapshot", error) : error);
+  if (log.given() && !s.machine->replay(log.bytes, error)) {
+    s.machine.reset();
+    return s.answer(refused(log, "recording", error));
+  }
   s.options = {};
-  if (s.machine && !log.empty() && !s.machine->replay(log, error)) s.machine.reset();
-  if (!s.machine) return s.answer(error.empty() ? "The machine could not be made" : error);
   return 0;
 }
 

@@ -1,0 +1,29 @@
+// The instruction table against the processor below, with a fixed seed; tests/silicon/ explains. A longer run:
+// build/native/tests/silicon/silicon --cases 100000000 --seed 2
+#ifdef HAVE_SILICON
+
+#include <catch2/catch.hpp>
+
+#include "tests/silicon/campaign.h"
+
+TEST_CASE("Every integer and string row does what the processor does", "[silicon]") {
+  for (const char* family : {"integer", "string"}) {
+    INFO("family " << family << ", seed 1; the differing cases are printed");
+    silicon::Options options;
+    options.family = family;
+    options.seconds = 6;
+    CHECK(silicon::run(options) == 0);
+  }
+}
+
+TEST_CASE("Every x87, MMX, SSE and crypto row does what the processor does", "[silicon]") {
+  for (const char* family : {"x87", "mmx", "sse", "crypto"}) {
+    INFO("family " << family << ", seed 1; the differing cases are printed");
+    silicon::Options options;
+    options.family = family;
+    options.seconds = 3;
+    CHECK(silicon::run(options) == 0);
+  }
+}
+
+#endif

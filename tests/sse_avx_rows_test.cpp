@@ -1,0 +1,71 @@
+// The rows of avx.def are there to be named: each decodes, in every form, to its own length.
+#include <catch2/catch.hpp>
+
+#include "tests/sse_bench.h"
+
+using namespace matryoshka;
+
+namespace {
+
+struct Encoding {
+  unsigned prefix = 0, map = 0, opcode = 0, group = 1;
+  bool modrm = false, length_0 = true, length_1 = true, wide = false;
+};
+
+Encoding encoding_of(const Row& row) {
+  Encoding e;
+  std::istringstream tokens(row.encoding);
+  std::string token;
+  tokens >> token;
+  std::istringstream parts(token);
+  for (std::string part; std::getline(parts, part, '.');) {
+    if (part == "66") e.prefix = 1;
+    if (part == "F3") e.prefix = 2;
+    if (part == "F2") e.prefix = 3;
+    if (part == "0F") e.map = 1;
+    if (part == "0F38") e.map = 2;
+    if (part == "0F3A") e.map = 3;
+    if (part == "128") e.length_1 = false;
+    if (part == "256") e.length_0 = false;
+    if (part == "W1") e.wide = true;
+  }
+  tokens >> token;
+  e.opcode = static_cast<unsigned>(std::stoul(token, nullptr, 16));
+  if (tokens >> token) {
+    e.modrm = true;
+    if (token != "/r") e.group = static_cast<unsigned>(token[1] - '0');
+  }
+  return e;
+}
+
+}  // namespace
+
+TEST_CASE("AVX rows decode to their own length", "[sse][avx]") {
+  Decoder decoder(SimdBench::all_features());
+  unsigned forms = 0;
+  for (unsigned number = 0; number < row_count; ++number) {
+    const Row& row = rows[number];
+    if (row.family != Family::avx) continue;
+    INFO(row.encoding << ' ' << row.mnemonic << ' ' << row.operands);
+    CHECK(row.kind == Kind::kind_unsupported);
+    const Encoding e = encoding_of(row);
+    const OperandList operands = parse_operands(row.operands);
+    for (unsigned length = 0; length < 2; ++length)
+      for (bool memory : {false, true}) {
+        if (!(length ? e.length_1 : e.length_0)) continue;
+        if (e.modrm ? memory ? !may_be_memory(operands) || must_be_register(operands) : must_be_memory(operands) : memory) continue;
+        std::vector<uint8_t> bytes = {0xc4, static_cast<uint8_t>(0xe0 | e.map),
+                                      static_cast<uint8_t>((e.wide ? 0x80 : 0) | 0x78 | length << 2 | e.prefix), static_cast<uint8_t>(e.opcode)};
+        if (e.modrm) bytes.push_back(static_cast<uint8_t>((memory ? 0x06 : 0xc2) | e.group << 3));
+        if (std::string_view(row.operands).ends_with("Ib")) bytes.push_back(0);
+        Instruction in;
+        std::vector<uint8_t> padded = bytes;
+        padded.resize(15, 0x90);
+        CHECK(decoder.decode(padded, 64, in) == DecodeResult::invalid);
+        CHECK(in.row == number);
+        CHECK(in.length == bytes.size());
+        ++forms;
+      }
+  }
+  CHECK(forms > 1000);
+}
