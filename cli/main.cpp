@@ -8,7 +8,9 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <cstring>
 #include <ctime>
 
@@ -26,6 +28,8 @@ enum Status : int { ended_well = 0, failed = 1, bad_usage = 2, limit = 3, triple
 
 // Between two looks at the keyboard; about 5 ms of guest work.
 constexpr uint64_t slice_ticks = 400'000;
+// Milliseconds; below the second after which the machine takes a pause for a sleep of the computer and gives the time up.
+constexpr uint64_t longest_wait = 500;
 
 volatile std::sig_atomic_t signalled = 0, resized = 1;
 
@@ -62,7 +66,26 @@ std::string read_file(const WantedFile& wanted) {
   return good ? std::string() : fail();
 }
 
+// A copy of the shared folder: plain files and the folders they are in; links are not followed.
+std::string read_share(Options& options) {
+  namespace fs = std::filesystem;
+  if (options.share.empty()) return {};
+  std::error_code failure;
+  std::vector<Image>& files = options.config.shared_files;
+  fs::recursive_directory_iterator at(options.share, failure), end;
+  for (; !failure && at != end; at.increment(failure))
+    if (at->is_regular_file(failure) && !at->is_symlink()) files.push_back({at->path().string(), {}});
+  if (failure) return "Cannot read the shared folder '" + options.share + "': " + failure.message() + ".";
+  std::sort(files.begin(), files.end(), [](const Image& a, const Image& b) { return a.name < b.name; });
+  for (Image& file : files) {
+    if (std::string error = read_file({"shared file", &file}); !error.empty()) return error;
+    file.name = fs::path(file.name).lexically_relative(options.share).string();
+  }
+  return {};
+}
+
 std::string read_files(Options& options) {
+  if (std::string error = read_share(options); !error.empty()) return error;
   for (const WantedFile& wanted : wanted_files(options))
     if (std::string error = read_file(wanted); !error.empty()) return error;
   return check_files(options);
@@ -268,7 +291,7 @@ Ending run(Machine& machine, Host& host, Keyboard& keyboard, const Options& opti
       case StopReason::budget:
       case StopReason::stopped: break;
       case StopReason::idle:
-        wait = static_cast<int>(std::min<uint64_t>(machine.nanoseconds_until_wake() / 1'000'000 + 1, 1000));
+        wait = static_cast<int>(std::min<uint64_t>(machine.nanoseconds_until_wake() / 1'000'000 + 1, longest_wait));
         break;
       case StopReason::tick_limit:
         if (machine.ticks() >= next_hash) {

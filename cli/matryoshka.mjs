@@ -1,6 +1,7 @@
 // The machine in a terminal, as WebAssembly in Node. cli/main.cpp is its sibling for the native build: the same options,
 // sentences and exit statuses.
-import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readFileSync, writeSync } from "node:fs";
+import { join, relative } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 
 import { Core, PORTS } from "../web/core.js";
@@ -12,6 +13,8 @@ const STATUS = { well: 0, failed: 1, badUsage: 2, limit: 3, tripleFault: 4, inte
 // Slices are short so that V8 replaces the code it begins with; between two looks at the keyboard pass about 8 ms.
 const SLICE_TICKS = 20_000;
 const TURN_MS = 8;
+// Below the second after which the machine takes a pause for a sleep of the computer and gives the time up.
+const LONGEST_WAIT_MS = 500;
 
 const core_path = process.env.MATRYOSHKA_CORE ?? new URL("../build/wasm/matryoshka.wasm", import.meta.url);
 
@@ -32,6 +35,20 @@ function readWanted({ role, path }) {
     return readFileSync(path);
   } catch (error) {
     throw new Refusal(`Cannot read the ${role} '${path}': ${because(error)}`);
+  }
+}
+
+// A copy of the shared folder: plain files and the folders they are in; links are not followed.
+function readShare(folder) {
+  if (!folder) return [];
+  try {
+    return readdirSync(folder, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
+      .sort()
+      .map((path) => ({ path: relative(folder, path), bytes: readFileSync(path) }));
+  } catch (error) {
+    throw new Refusal(`Cannot read the shared folder '${folder}': ${because(error)}`);
   }
 }
 
@@ -214,7 +231,7 @@ async function run(core, host, keyboard, plan, signals) {
       case "stopped":
         break;
       case "idle":
-        wait = Math.min(core.nanosecondsUntilWake / 1e6 + 1, 1000);
+        wait = Math.min(core.nanosecondsUntilWake / 1e6 + 1, LONGEST_WAIT_MS);
         break;
       case "tick-limit":
         if (core.ticks >= nextHash) {
@@ -268,14 +285,14 @@ async function main(args) {
     return STATUS.well;
   }
   new Script(plan);  // a wrong expression is found before anything is read or written
-  const files = plan.files.map(readWanted);
+  const files = plan.files.map(readWanted), shared = readShare(plan.share);
   const outputs = {
     serial: new OutputFile(plan.serial.path), debugcon: new OutputFile(plan.debugcon.path), stats: new OutputFile(plan.stats),
     saveState: new OutputFile(plan.saveState), record: new OutputFile(plan.record),
   };
   const began = performance.now();
   const host = new Host(plan, outputs);
-  const core = Core.create(module, args, plan, files, { output: host.output, ...facts });
+  const core = Core.create(module, args, plan, files, { output: host.output, shared, ...facts });
   host.attach(core);
   if (plan.record) core.record();
 

@@ -66,9 +66,10 @@ TEST_CASE("MMX arithmetic", "[mmx]") {
 TEST_CASE("MMX instructions turn the x87 into MMX registers", "[mmx]") {
   SimdBench bench;
   X87State& x87 = bench.cpu.state.x87;
-  for (const char* code : {"0f 6f ca" /* movq mm1, mm2 */, "0f 7e c8" /* movd eax, mm1 */, "0f d7 c1" /* pmovmskb eax, mm1 */,
-                           "0f 7f 0e" /* movq [rsi], mm1 */, "0f 71 d1 01" /* psrlw mm1, 1 */, "f3 0f d6 c9" /* movq2dq xmm1, mm1 */,
-                           "0f 2a c9" /* cvtpi2ps xmm1, mm1 */, "0f 2a 0e" /* cvtpi2ps xmm1, [rsi] */, "66 0f 2a c9" /* cvtpi2pd xmm1, mm1 */}) {
+  for (const char* code :
+       {"0f 6f ca" /* movq mm1, mm2 */, "0f 7e c8" /* movd eax, mm1 */, "0f d7 c1" /* pmovmskb eax, mm1 */,
+        "0f 7f 0e" /* movq [rsi], mm1 */, "0f 71 d1 01" /* psrlw mm1, 1 */, "f3 0f d6 c9" /* movq2dq xmm1, mm1 */,
+        "0f 2a c9" /* cvtpi2ps xmm1, mm1 */, "0f 2a 0e" /* cvtpi2ps xmm1, [rsi] */, "66 0f 2a c9" /* cvtpi2pd xmm1, mm1 */}) {
     INFO(code);
     x87 = {};
     x87.set_top(3);
@@ -110,13 +111,13 @@ TEST_CASE("EMMS empties the registers", "[mmx]") {
 TEST_CASE("A pending x87 exception comes before an MMX instruction", "[mmx]") {
   SimdBench bench;
   X87State& x87 = bench.cpu.state.x87;
-  for (const char* code : {"0f fc ca", "0f 6f 0e", "0f 7f 0e", "0f 7e c8", "0f 6e c8", "0f c4 c8 00", "0f f7 ca", "0f 77", "0f 71 d1 01",
-                           "f3 0f d6 c9", "f2 0f d6 c9", "0f 2a c9", "0f 2d c9", "66 0f 2d c9"}) {
+  for (const char* code : {"0f fc ca", "0f 6f 0e", "0f 7f 0e", "0f 7e c8", "0f 6e c8", "0f c4 c8 00", "0f f7 ca", "0f 77",
+                           "0f 71 d1 01", "f3 0f d6 c9", "f2 0f d6 c9", "0f 2a c9", "0f 2d c9", "66 0f 2d c9"}) {
     INFO(code);
     x87 = {};
     x87.set_top(5);
-    x87.status |= 0x8084;  // ZE, ES, B
-    x87.control = 0x033b;  // ZM clear
+    x87.status |= 0x8084;                   // ZE, ES, B
+    x87.control = 0x033b;                   // ZM clear
     bench.cpu.state.gpr[RSI] = 0x40000000;  // not mapped: the memory fault would come later
     CHECK(!bench.step(code));
     CHECK(bench.cpu.fault.vector == MF_vector);

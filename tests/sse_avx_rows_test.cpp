@@ -53,9 +53,11 @@ TEST_CASE("AVX rows decode to their own length", "[sse][avx]") {
     for (unsigned length = 0; length < 2; ++length)
       for (bool memory : {false, true}) {
         if (!(length ? e.length_1 : e.length_0)) continue;
-        if (e.modrm ? memory ? !may_be_memory(operands) || must_be_register(operands) : must_be_memory(operands) : memory) continue;
+        if (e.modrm ? memory ? !may_be_memory(operands) || must_be_register(operands) : must_be_memory(operands) : memory)
+          continue;
         std::vector<uint8_t> bytes = {0xc4, static_cast<uint8_t>(0xe0 | e.map),
-                                      static_cast<uint8_t>((e.wide ? 0x80 : 0) | 0x78 | length << 2 | e.prefix), static_cast<uint8_t>(e.opcode)};
+                                      static_cast<uint8_t>((e.wide ? 0x80 : 0) | 0x78 | length << 2 | e.prefix),
+                                      static_cast<uint8_t>(e.opcode)};
         if (e.modrm) bytes.push_back(static_cast<uint8_t>((memory ? 0x06 : 0xc2) | e.group << 3));
         if (std::string_view(row.operands).ends_with("Ib")) bytes.push_back(0);
         Instruction in;

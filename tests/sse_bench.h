@@ -88,10 +88,13 @@ class SimdBench {
 };
 
 // 128 bits as text: "fedcba9876543210_0011223344556677", high quadword first.
-inline Xmm xmm_of(const std::string& text) { return {{std::stoull(text.substr(17), nullptr, 16), std::stoull(text.substr(0, 16), nullptr, 16)}}; }
+inline Xmm xmm_of(const std::string& text) {
+  return {{std::stoull(text.substr(17), nullptr, 16), std::stoull(text.substr(0, 16), nullptr, 16)}};
+}
 inline std::string text_of(const Xmm& x) {
   char text[34];
-  std::snprintf(text, sizeof text, "%016llx_%016llx", static_cast<unsigned long long>(x.q[1]), static_cast<unsigned long long>(x.q[0]));
+  std::snprintf(text, sizeof text, "%016llx_%016llx", static_cast<unsigned long long>(x.q[1]),
+                static_cast<unsigned long long>(x.q[0]));
   return text;
 }
 

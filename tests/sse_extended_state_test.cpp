@@ -39,15 +39,18 @@ class StateBench : public SimdBench {
     s.mxcsr = 0x1f80;
     s.pkru = 0;
   }
-  void request(uint64_t components) { cpu.state.gpr[RAX] = static_cast<uint32_t>(components), cpu.state.gpr[RDX] = components >> 32; }
+  void request(uint64_t components) {
+    cpu.state.gpr[RAX] = static_cast<uint32_t>(components), cpu.state.gpr[RDX] = components >> 32;
+  }
   uint64_t at(unsigned offset) { return machine.get(area + offset); }
   uint64_t xstate_bv() { return machine.get(header); }
   uint64_t xcomp_bv() { return machine.get(header + 8); }
   bool refused(const char* code) { return !step(code) && cpu.fault.vector == GP_vector && cpu.fault.error_code == 0; }
 };
 
-constexpr const char *fxsave = "0f ae 06", *fxrstor = "0f ae 0e", *fxsave64 = "48 0f ae 06", *fxrstor64 = "48 0f ae 0e", *xsave = "0f ae 26",
-                     *xrstor = "0f ae 2e", *xsaveopt = "0f ae 36", *xsavec = "0f c7 26", *xsaves = "0f c7 2e", *xrstors = "0f c7 1e";
+constexpr const char *fxsave = "0f ae 06", *fxrstor = "0f ae 0e", *fxsave64 = "48 0f ae 06", *fxrstor64 = "48 0f ae 0e",
+                     *xsave = "0f ae 26", *xrstor = "0f ae 2e", *xsaveopt = "0f ae 36", *xsavec = "0f c7 26",
+                     *xsaves = "0f c7 2e", *xrstors = "0f c7 1e";
 
 }  // namespace
 
@@ -95,7 +98,8 @@ TEST_CASE("FXRSTOR brings back what FXSAVE saved", "[sse][state]") {
   CHECK(s.x87.opcode == 0x123);
   CHECK(s.x87.instruction_pointer == 0x123456789abcdef0);
   CHECK(s.x87.data_pointer == 0x0fedcba987654321);
-  for (unsigned i = 0; i < 8; ++i) CHECK(s.x87.registers[i] == fp::Float80{0x8000000000000000 + i, static_cast<uint16_t>(0x3fff + i)});
+  for (unsigned i = 0; i < 8; ++i)
+    CHECK(s.x87.registers[i] == fp::Float80{0x8000000000000000 + i, static_cast<uint16_t>(0x3fff + i)});
 }
 
 TEST_CASE("FXRSTOR cleans the control word and recomputes ES and B", "[sse][state]") {

@@ -13,18 +13,22 @@ namespace {
 
 bool is_simd(const Row& row) { return row.family == Family::mmx || row.family == Family::sse || row.family == Family::crypto; }
 
-bool is_state_management(const Row& row) { return std::string_view(row.operands) == "M" || std::string_view(row.operands) == "Md"; }
+bool is_state_management(const Row& row) {
+  return std::string_view(row.operands) == "M" || std::string_view(row.operands) == "Md";
+}
 
 // The place of the operand that may be memory, and its size in bytes (in a row whose size follows REX.W: without it).
 int memory_operand(const Row& row, unsigned& bytes) {
   OperandList list = parse_operands(row.operands);
-  for (unsigned i = 0; i < list.count; ++i)
-    switch (list.operand[i].kind) {
+  for (unsigned i = 0; i < list.count; ++i) switch (list.operand[i].kind) {
       case OperandClass::xmm_rm:
       case OperandClass::mmx_rm:
       case OperandClass::general_rm:
-      case OperandClass::memory_only: bytes = bits_of_size(list.operand[i].size, 32) / 8; return static_cast<int>(i);
-      default: break;
+      case OperandClass::memory_only:
+        bytes = bits_of_size(list.operand[i].size, 32) / 8;
+        return static_cast<int>(i);
+      default:
+        break;
     }
   return -1;
 }
@@ -51,7 +55,8 @@ TEST_CASE("SIMD memory sources give what register sources give", "[sse]") {
   for (const Row& row : rows) {
     unsigned bytes = 0;
     int place = memory_operand(row, bytes);
-    if (!is_simd(row) || place < 1 || must_be_memory(parse_operands(row.operands)) || differs_by_form.count(row.mnemonic)) continue;
+    if (!is_simd(row) || place < 1 || must_be_memory(parse_operands(row.operands)) || differs_by_form.count(row.mnemonic))
+      continue;
     INFO(row.mnemonic << ' ' << row.operands);
     for (int i = 0; i < 8; ++i) {
       SimdState input = random_state(random);
@@ -61,7 +66,9 @@ TEST_CASE("SIMD memory sources give what register sources give", "[sse]") {
       SimdState from_register = bench.result();
       bench.load(input);
       OperandClass kind = parse_operands(row.operands).operand[place].kind;
-      Xmm source = kind == OperandClass::mmx_rm ? Xmm{{input.mm[2], 0}} : kind == OperandClass::general_rm ? Xmm{{input.gpr[2], 0}} : input.xmm[2];
+      Xmm source = kind == OperandClass::mmx_rm       ? Xmm{{input.mm[2], 0}}
+                   : kind == OperandClass::general_rm ? Xmm{{input.gpr[2], 0}}
+                                                      : input.xmm[2];
       bench.machine.put(SimdBench::data_at, source);
       REQUIRE(bench.step(memory_form(row, immediate)));
       SimdState from_memory = bench.result();
@@ -142,15 +149,19 @@ TEST_CASE("SIMD rows ask for the state that they use", "[sse]") {
     INFO(row.mnemonic << ' ' << row.operands);
     bool xmm = false, mmx = std::string_view(row.mnemonic) == "EMMS";
     OperandList list = parse_operands(row.operands);
-    for (unsigned i = 0; i < list.count; ++i)
-      switch (list.operand[i].kind) {
+    for (unsigned i = 0; i < list.count; ++i) switch (list.operand[i].kind) {
         case OperandClass::xmm_reg:
         case OperandClass::xmm_rm:
-        case OperandClass::xmm_register_rm: xmm = true; break;
+        case OperandClass::xmm_register_rm:
+          xmm = true;
+          break;
         case OperandClass::mmx_reg:
         case OperandClass::mmx_rm:
-        case OperandClass::mmx_register_rm: mmx = true; break;
-        default: break;
+        case OperandClass::mmx_register_rm:
+          mmx = true;
+          break;
+        default:
+          break;
       }
     if (std::string_view(row.mnemonic).ends_with("MXCSR")) xmm = true;
     if (general_only.count(row.mnemonic)) xmm = mmx = false;

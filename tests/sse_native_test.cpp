@@ -19,14 +19,21 @@ class Operands {
   uint64_t quadword() {
     uint64_t r = random_();
     switch (r & 7) {
-      case 0: return random_();
-      case 1: return binary64(r >> 8);
-      case 2: return binary64(r >> 8);
+      case 0:
+        return random_();
+      case 1:
+        return binary64(r >> 8);
+      case 2:
+        return binary64(r >> 8);
       case 3:
-      case 4: return binary32(r >> 8) | uint64_t{binary32(random_())} << 32;
-      case 5: return bytes(random_());
-      case 6: return random_() & random_() & random_();
-      default: return uint64_t{1} << (r >> 8 & 63);
+      case 4:
+        return binary32(r >> 8) | uint64_t{binary32(random_())} << 32;
+      case 5:
+        return bytes(random_());
+      case 6:
+        return random_() & random_() & random_();
+      default:
+        return uint64_t{1} << (r >> 8 & 63);
     }
   }
   SimdState state() {
@@ -51,20 +58,47 @@ class Operands {
 
  private:
   uint32_t binary32(uint64_t r) {
-    static constexpr uint32_t edges[] = {0,          1,          0x007fffff, 0x00800000, 0x00800001, 0x00ffffff, 0x01000000, 0x3f000000, 0x3f7fffff,
-                                         0x3f800000, 0x3f800001, 0x3fc00000, 0x40200000, 0x4b000000, 0x4b7fffff, 0x4effffff, 0x4f000000, 0x4f000001,
-                                         0x5effffff, 0x5f000000, 0x7f000000, 0x7f7fffff, 0x7f800000, 0x7f800001, 0x7fbfffff, 0x7fc00000, 0x7fc12345,
-                                         0x1fffffff, 0x20000000, 0x2f800000, 0x33800000, 0x00400000};
+    static constexpr uint32_t edges[] = {0,          1,          0x007fffff, 0x00800000, 0x00800001, 0x00ffffff, 0x01000000,
+                                         0x3f000000, 0x3f7fffff, 0x3f800000, 0x3f800001, 0x3fc00000, 0x40200000, 0x4b000000,
+                                         0x4b7fffff, 0x4effffff, 0x4f000000, 0x4f000001, 0x5effffff, 0x5f000000, 0x7f000000,
+                                         0x7f7fffff, 0x7f800000, 0x7f800001, 0x7fbfffff, 0x7fc00000, 0x7fc12345, 0x1fffffff,
+                                         0x20000000, 0x2f800000, 0x33800000, 0x00400000};
     uint32_t value = r & 3 ? edges[r >> 8 & 31] : static_cast<uint32_t>(random_() & 0x007fffff) | (0x70u + (r >> 8 & 31)) << 23;
     return value | static_cast<uint32_t>(r >> 40 & 1) << 31;
   }
   uint64_t binary64(uint64_t r) {
-    static constexpr uint64_t edges[] = {0, 1, 0x000fffffffffffff, 0x0010000000000000, 0x0010000000000001, 0x001fffffffffffff, 0x0020000000000000,
-                                         0x3fe0000000000000, 0x3fefffffffffffff, 0x3ff0000000000000, 0x3ff0000000000001, 0x3ff8000000000000,
-                                         0x4004000000000000, 0x41dfffffffc00000, 0x41dfffffffe00000, 0x41e0000000000000, 0xc1e0000000200000,
-                                         0x4330000000000000, 0x43dfffffffffffff, 0x43e0000000000000, 0x47efffffe0000000, 0x47efffffefffffff,
-                                         0x47effffff0000000, 0x3810000000000000, 0x380fffffffffffff, 0x380fffffe0000000, 0x36a0000000000000,
-                                         0x7fe0000000000000, 0x7fefffffffffffff, 0x7ff0000000000000, 0x7ff0000000000001, 0x7ff8000000054321};
+    static constexpr uint64_t edges[] = {0,
+                                         1,
+                                         0x000fffffffffffff,
+                                         0x0010000000000000,
+                                         0x0010000000000001,
+                                         0x001fffffffffffff,
+                                         0x0020000000000000,
+                                         0x3fe0000000000000,
+                                         0x3fefffffffffffff,
+                                         0x3ff0000000000000,
+                                         0x3ff0000000000001,
+                                         0x3ff8000000000000,
+                                         0x4004000000000000,
+                                         0x41dfffffffc00000,
+                                         0x41dfffffffe00000,
+                                         0x41e0000000000000,
+                                         0xc1e0000000200000,
+                                         0x4330000000000000,
+                                         0x43dfffffffffffff,
+                                         0x43e0000000000000,
+                                         0x47efffffe0000000,
+                                         0x47efffffefffffff,
+                                         0x47effffff0000000,
+                                         0x3810000000000000,
+                                         0x380fffffffffffff,
+                                         0x380fffffe0000000,
+                                         0x36a0000000000000,
+                                         0x7fe0000000000000,
+                                         0x7fefffffffffffff,
+                                         0x7ff0000000000000,
+                                         0x7ff0000000000001,
+                                         0x7ff8000000054321};
     uint64_t value = r & 3 ? edges[r >> 8 & 31] : (random_() & 0x000fffffffffffff) | (0x3f0 + (r >> 8 & 31)) << 52;
     return value | (r >> 40 & 1) << 63;
   }
@@ -79,8 +113,8 @@ class Operands {
 };
 
 // Those whose result is not defined to the last bit, and those that touch memory or the state of the test itself.
-const std::set<std::string_view> excluded = {"RCPPS",      "RCPSS",      "RSQRTPS", "RSQRTSS", "MASKMOVQ",
-                                             "MASKMOVDQU", "EMMS",       "RDPKRU",  "WRPKRU"};
+const std::set<std::string_view> excluded = {"RCPPS",      "RCPSS", "RSQRTPS", "RSQRTSS", "MASKMOVQ",
+                                             "MASKMOVDQU", "EMMS",  "RDPKRU",  "WRPKRU"};
 
 bool comparable(const Row& row) {
   return (row.family == Family::mmx || row.family == Family::sse || row.family == Family::crypto) &&

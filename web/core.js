@@ -23,9 +23,10 @@ export class Core {
     return new Core(module).#configure(args, atTerminal, now);
   }
 
-  // Makes the machine of a plan. `files` are the bytes of plan.files, in their order.
-  static create(module, args, plan, files, { output, atTerminal = true, now = Date.now() / 1000 } = {}) {
-    const size = files.reduce((sum, bytes) => sum + bytes.length, 0);
+  // Makes the machine of a plan. `files` are the bytes of plan.files, in their order; `shared` is what the shared folder holds,
+  // as { path, bytes }.
+  static create(module, args, plan, files, { output, shared = [], atTerminal = true, now = Date.now() / 1000 } = {}) {
+    const size = [...files, ...shared.map(({ bytes }) => bytes)].reduce((sum, bytes) => sum + bytes.length, 0);
     // A snapshot knows the size of its memory and we do not; that instance grows as it must.
     const growth = plan.loadState ? Infinity : plan.memory + size;
     const core = new Core(module, { guestBytes: plan.memory + size, growth, output });
@@ -34,6 +35,11 @@ export class Core {
       const at = core.#call("mx_file", i, bytes.length) >>> 0;
       core.#bytes(at, bytes.length).set(bytes);
     });
+    for (const { path, bytes } of shared) {
+      core.#fill(encoder.encode(path));
+      const at = core.#call("mx_shared_file", bytes.length) >>> 0;
+      core.#bytes(at, bytes.length).set(bytes);
+    }
     if (core.#call("mx_create")) throw new MachineError("E_REFUSED", core.#text());
     return core;
   }

@@ -16,8 +16,8 @@ struct SubstitutionBoxes {
   std::array<uint8_t, 256> forward{}, inverse{};
 };
 
-// FIPS 197, "SubBytes": the multiplicative inverse, then an affine map. Powers of the generator 3 and of its inverse run through the
-// field in opposite directions.
+// FIPS 197, "SubBytes": the multiplicative inverse, then an affine map. Powers of the generator 3 and of its inverse run through
+// the field in opposite directions.
 constexpr SubstitutionBoxes boxes = [] {
   SubstitutionBoxes b;
   uint8_t power = 1, inverse = 1;
@@ -26,7 +26,7 @@ constexpr SubstitutionBoxes boxes = [] {
     auto mapped = static_cast<uint8_t>(v ^ std::rotl(v, 1) ^ std::rotl(v, 2) ^ std::rotl(v, 3) ^ std::rotl(v, 4) ^ 0x63);
     b.forward[power] = mapped;
     b.inverse[mapped] = power;
-    power = static_cast<uint8_t>(power ^ times_x(power));  // times 3
+    power = static_cast<uint8_t>(power ^ times_x(power));    // times 3
     inverse = static_cast<uint8_t>(inverse ^ inverse << 1);  // divided by 3
     inverse = static_cast<uint8_t>(inverse ^ inverse << 2);
     inverse = static_cast<uint8_t>(inverse ^ inverse << 4);
@@ -70,9 +70,7 @@ Lanes<uint8_t> mix_columns(Lanes<uint8_t> a) {
 }
 
 // The inverse, 14 a0 + 11 a1 + 13 a2 + 9 a3, is MixColumns after adding 4 (a0 + a2) to each byte.
-Lanes<uint8_t> unmix_columns(Lanes<uint8_t> a) {
-  return mix_columns(a ^ times_x(times_x(a ^ rows_below<2>(a))));
-}
+Lanes<uint8_t> unmix_columns(Lanes<uint8_t> a) { return mix_columns(a ^ times_x(times_x(a ^ rows_below<2>(a)))); }
 
 }  // namespace
 
@@ -118,9 +116,12 @@ Packed sha1_four_rounds(Packed d, Packed s, uint8_t function) {
   constexpr uint32_t constants[4] = {0x5a827999, 0x6ed9eba1, 0x8f1bbcdc, 0xca62c1d6};
   auto f = [&](uint32_t x, uint32_t y, uint32_t z) {
     switch (function & 3) {
-      case 0: return (x & y) ^ (~x & z);
-      case 2: return (x & y) ^ (x & z) ^ (y & z);
-      default: return x ^ y ^ z;
+      case 0:
+        return (x & y) ^ (~x & z);
+      case 2:
+        return (x & y) ^ (x & z) ^ (y & z);
+      default:
+        return x ^ y ^ z;
     }
   };
   auto state = d.as<uint32_t>(), w = s.as<uint32_t>();
@@ -138,9 +139,7 @@ Packed sha1_next_e(Packed d, Packed s) {
   return result;
 }
 
-Packed sha1_message1(Packed d, Packed s) {
-  return Packed(d.low() ^ s.high(), d.high() ^ d.low());
-}
+Packed sha1_message1(Packed d, Packed s) { return Packed(d.low() ^ s.high(), d.high() ^ d.low()); }
 
 Packed sha1_message2(Packed d, Packed s) {
   auto a = d.as<uint32_t>(), b = s.as<uint32_t>();
@@ -156,7 +155,8 @@ Packed sha256_two_rounds(Packed dest, Packed source, Packed words) {
   uint32_t c = cdgh[3], d = cdgh[2], g = cdgh[1], h = cdgh[0];
   for (unsigned round = 0; round < 2; ++round) {
     uint32_t choice = (e & f) ^ (~e & g), majority = (a & b) ^ (a & c) ^ (b & c);
-    uint32_t sum0 = std::rotr(a, 2) ^ std::rotr(a, 13) ^ std::rotr(a, 22), sum1 = std::rotr(e, 6) ^ std::rotr(e, 11) ^ std::rotr(e, 25);
+    uint32_t sum0 = std::rotr(a, 2) ^ std::rotr(a, 13) ^ std::rotr(a, 22),
+             sum1 = std::rotr(e, 6) ^ std::rotr(e, 11) ^ std::rotr(e, 25);
     uint32_t t = choice + sum1 + wk[round] + h;
     h = g, g = f, f = e, e = t + d;
     d = c, c = b, b = a, a = t + majority + sum0;
@@ -174,7 +174,8 @@ uint32_t small_sigma1(uint32_t w) { return std::rotr(w, 17) ^ std::rotr(w, 19) ^
 Packed sha256_message1(Packed d, Packed s) {
   auto w = d.as<uint32_t>();
   uint32_t w4 = s.as<uint32_t>()[0];
-  return Lanes<uint32_t>{w[0] + small_sigma0(w[1]), w[1] + small_sigma0(w[2]), w[2] + small_sigma0(w[3]), w[3] + small_sigma0(w4)};
+  return Lanes<uint32_t>{w[0] + small_sigma0(w[1]), w[1] + small_sigma0(w[2]), w[2] + small_sigma0(w[3]),
+                         w[3] + small_sigma0(w4)};
 }
 
 Packed sha256_message2(Packed d, Packed s) {

@@ -6,10 +6,10 @@
 namespace matryoshka::crypto {
 
 // "Intel AES New Instructions (AESNI)"; s is the round key.
-Packed encrypt_round(Packed d, Packed s);       // AESENC
-Packed encrypt_last_round(Packed d, Packed s);  // AESENCLAST
-Packed decrypt_round(Packed d, Packed s);       // AESDEC
-Packed decrypt_last_round(Packed d, Packed s);  // AESDECLAST
+Packed encrypt_round(Packed d, Packed s);                            // AESENC
+Packed encrypt_last_round(Packed d, Packed s);                       // AESENCLAST
+Packed decrypt_round(Packed d, Packed s);                            // AESDEC
+Packed decrypt_last_round(Packed d, Packed s);                       // AESDECLAST
 Packed inverse_mix_columns(Packed d, Packed s);                      // AESIMC
 Packed key_generation_assist(Packed d, Packed s, uint8_t constant);  // AESKEYGENASSIST
 

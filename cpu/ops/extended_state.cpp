@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "cpu/ops/sse_move.h"
-#include "cpu/processor.h"
+#include "cpu/ops/x87.h"
 
 namespace matryoshka::extended_state {
 
@@ -51,7 +51,7 @@ void write_x87(const X87State& x87, bool wide, uint8_t* image) {
 void read_x87(X87State& x87, bool wide, const uint8_t* image) {
   x87.control = static_cast<uint16_t>((get<uint16_t>(image, 0) & 0x1f3f) | 0x40);
   x87.status = get<uint16_t>(image, 2) & 0x7f7f;
-  if (x87.status & ~x87.control & 0x3f) x87.status |= 0x8080;  // ES and B follow from the flags
+  x87::summarize(x87);
   x87.valid = image[4];
   x87.opcode = get<uint16_t>(image, 6) & 0x7ff;
   x87.instruction_pointer = wide ? get<uint64_t>(image, 8) : get<uint32_t>(image, 8);
@@ -98,7 +98,8 @@ constexpr unsigned piece = 16;
   return true;
 }
 
-[[nodiscard]] bool area_address(Processor& cpu, const Op& op, unsigned bytes, unsigned alignment, AccessKind kind, uint64_t& linear) {
+[[nodiscard]] bool area_address(Processor& cpu, const Op& op, unsigned bytes, unsigned alignment, AccessKind kind,
+                                uint64_t& linear) {
   if (!cpu.linear_address(op, bytes, kind, linear)) return false;
   return linear % alignment == 0 || cpu.fault.raise(GP_vector, 0);
 }
@@ -140,8 +141,9 @@ bool fxrstor(Processor& cpu, const Op& op) {
 
 uint64_t in_use(const CpuState& state) {
   const X87State& x87 = state.x87;
-  bool x87_initial = x87.control == 0x37f && x87.status == 0 && x87.valid == 0 && x87.opcode == 0 && x87.instruction_pointer == 0 &&
-                     x87.instruction_selector == 0 && x87.data_pointer == 0 && x87.data_selector == 0;
+  bool x87_initial = x87.control == 0x37f && x87.status == 0 && x87.valid == 0 && x87.opcode == 0 &&
+                     x87.instruction_pointer == 0 && x87.instruction_selector == 0 && x87.data_pointer == 0 &&
+                     x87.data_selector == 0;
   for (const fp::Float80& r : x87.registers) x87_initial &= r.significand == 0 && r.sign_exponent == 0;
   uint64_t any_xmm = 0;
   for (const Xmm& x : state.xmm) any_xmm |= x.q[0] | x.q[1];
@@ -151,9 +153,7 @@ uint64_t in_use(const CpuState& state) {
 unsigned standard_bytes(uint64_t components) {
   return components & xcr0::pkru ? pkru_offset + pkru_bytes : legacy_bytes + header_bytes;
 }
-unsigned compacted_bytes(uint64_t components) {
-  return legacy_bytes + header_bytes + (components & xcr0::pkru ? pkru_bytes : 0);
-}
+unsigned compacted_bytes(uint64_t components) { return legacy_bytes + header_bytes + (components & xcr0::pkru ? pkru_bytes : 0); }
 
 namespace {
 
@@ -170,39 +170,44 @@ uint64_t requested(const Processor& cpu) { return (cpu.state.gpr[RDX] << 32) | s
   return !(cpu.state.cr0 & cr0::TS) || cpu.fault.raise(NM_vector);
 }
 
-// What goes where: the components to save, and whether MXCSR goes with them.
-[[nodiscard]] bool store_components(Processor& cpu, const Op& op, uint64_t linear, uint64_t components, bool with_mxcsr, unsigned pkru_at,
-                                    uint64_t xstate_bv, uint64_t xcomp_bv, bool write_xcomp_bv) {
+struct Saving {
+  uint64_t components;  // those that are written
+  bool with_mxcsr;
+  uint64_t xstate_bv;
+  uint64_t xcomp_bv;  // zero for the standard format, which leaves that field alone
+};
+
+[[nodiscard]] bool store_components(Processor& cpu, const Op& op, uint64_t linear, const Saving& what) {
   const CpuState& state = cpu.state;
   const unsigned xmm_end = at_xmm + 16 * xmm_count(cpu);
+  const uint64_t pkru_at = linear + (what.xcomp_bv ? legacy_bytes + header_bytes : pkru_offset);
   uint8_t image[legacy_bytes] = {};
   write_x87(state.x87, wide_pointers(op), image);
   write_mxcsr(state, image);
   std::memcpy(image + at_xmm, state.xmm, xmm_end - at_xmm);
 
   if (!probe_area(cpu, linear, legacy_bytes + header_bytes)) return false;
-  if (components & xcr0::pkru && !probe_area(cpu, linear + pkru_at, pkru_bytes)) return false;
+  if (what.components & xcr0::pkru && !probe_area(cpu, pkru_at, pkru_bytes)) return false;
   // Bytes 16 to 23 belong to the x87, 24 to 31 are MXCSR.
-  if (components & xcr0::x87) {
+  if (what.components & xcr0::x87) {
     if (!store_area(cpu, op, linear, 0, 16, image) || !cpu.store(op, linear + 16, get<uint64_t>(image, 16))) return false;
     if (!store_area(cpu, op, linear, at_st, at_xmm, image)) return false;
   }
-  if (with_mxcsr && !cpu.store(op, linear + at_mxcsr, get<uint64_t>(image, at_mxcsr))) return false;
-  if (components & xcr0::sse && !store_area(cpu, op, linear, at_xmm, xmm_end, image)) return false;
-  if (components & xcr0::pkru && !cpu.store(op, linear + pkru_at, uint64_t{state.pkru})) return false;
-  if (write_xcomp_bv && !cpu.store(op, linear + at_xcomp_bv, xcomp_bv)) return false;
-  return cpu.store(op, linear + at_xstate_bv, xstate_bv);
+  if (what.with_mxcsr && !cpu.store(op, linear + at_mxcsr, get<uint64_t>(image, at_mxcsr))) return false;
+  if (what.components & xcr0::sse && !store_area(cpu, op, linear, at_xmm, xmm_end, image)) return false;
+  if (what.components & xcr0::pkru && !cpu.store(op, pkru_at, uint64_t{state.pkru})) return false;
+  if (what.xcomp_bv && !cpu.store(op, linear + at_xcomp_bv, what.xcomp_bv)) return false;
+  return cpu.store(op, linear + at_xstate_bv, what.xstate_bv);
 }
 
 [[nodiscard]] bool save_standard(Processor& cpu, const Op& op, bool only_in_use) {
   if (!xsave_enabled(cpu)) return false;
   const uint64_t components = requested(cpu) & cpu.state.xcr0, active = components & in_use(cpu.state);
-  uint64_t linear;
+  uint64_t linear, old;
   if (!area_address(cpu, op, standard_bytes(components), 64, AccessKind::write, linear)) return false;
-  uint64_t old_xstate_bv;
-  if (!cpu.load(op, linear + at_xstate_bv, old_xstate_bv)) return false;
-  return store_components(cpu, op, linear, only_in_use ? active : components, components & xcr0::sse, pkru_offset,
-                          (old_xstate_bv & ~components) | active, 0, false);
+  if (!cpu.load(op, linear + at_xstate_bv, old)) return false;
+  bool with_mxcsr = components & xcr0::sse;
+  return store_components(cpu, op, linear, {only_in_use ? active : components, with_mxcsr, (old & ~components) | active, 0});
 }
 
 [[nodiscard]] bool save_compacted(Processor& cpu, const Op& op, uint64_t permitted) {
@@ -212,8 +217,8 @@ uint64_t requested(const Processor& cpu) { return (cpu.state.gpr[RDX] << 32) | s
   if (cpu.state.mxcsr != default_mxcsr) active |= components & xcr0::sse;
   uint64_t linear;
   if (!area_address(cpu, op, compacted_bytes(components), 64, AccessKind::write, linear)) return false;
-  return store_components(cpu, op, linear, active, active & xcr0::sse, legacy_bytes + header_bytes, active, components | compacted_format,
-                          true);
+  bool with_mxcsr = active & xcr0::sse;
+  return store_components(cpu, op, linear, {active, with_mxcsr, active, components | compacted_format});
 }
 
 // Loads the requested components, or puts those that the area leaves out into their initial configuration.
@@ -230,8 +235,8 @@ uint64_t requested(const Processor& cpu) { return (cpu.state.gpr[RDX] << 32) | s
   for (unsigned at = 16; at < (compacted ? header_bytes : 24); at += 8) reserved |= get<uint64_t>(area, at_header + at);
   bool valid = reserved == 0;
   if (compacted)
-    valid &= cpu.model.features.has(Feature::XSAVEC) && !(xcomp_bv & ~compacted_format & ~permitted) && !(xstate_bv & ~xcomp_bv) &&
-             !(xstate_bv & compacted_format);
+    valid &= cpu.model.features.has(Feature::XSAVEC) && !(xcomp_bv & ~compacted_format & ~permitted) &&
+             !(xstate_bv & ~xcomp_bv) && !(xstate_bv & compacted_format);
   else
     valid &= !must_be_compacted && xcomp_bv == 0 && !(xstate_bv & ~permitted);
   if (!valid) return cpu.fault.raise(GP_vector, 0);
@@ -290,7 +295,8 @@ bool read_pkru(Processor& cpu, const Op&) {
 bool write_pkru(Processor& cpu, const Op&) {
   CpuState& state = cpu.state;
   if (!(state.cr4 & cr4::PKE)) return cpu.fault.raise(UD_vector);
-  if (static_cast<uint32_t>(state.gpr[RCX]) != 0 || static_cast<uint32_t>(state.gpr[RDX]) != 0) return cpu.fault.raise(GP_vector, 0);
+  if (static_cast<uint32_t>(state.gpr[RCX]) != 0 || static_cast<uint32_t>(state.gpr[RDX]) != 0)
+    return cpu.fault.raise(GP_vector, 0);
   state.pkru = static_cast<uint32_t>(state.gpr[RAX]);
   cpu.mmu.flush_user_data();
   return true;

@@ -115,9 +115,7 @@ inline Packed multiply_high_rounded(Packed d, Packed s) {
   return __builtin_convertvector(((a * b >> 14) + 1) >> 1, Lanes<int16_t>);
 }
 // "PMULUDQ", "PMULDQ": the even lanes, to the full 64 bits.
-inline Packed multiply_even_unsigned(Packed d, Packed s) {
-  return (d.bits & 0xffffffff) * (s.bits & 0xffffffff);
-}
+inline Packed multiply_even_unsigned(Packed d, Packed s) { return (d.bits & 0xffffffff) * (s.bits & 0xffffffff); }
 inline Packed multiply_even_signed(Packed d, Packed s) {
   auto sign_extended = [](Packed v) { return Packed((v.as<int64_t>() << 32) >> 32).as<int64_t>(); };
   return sign_extended(d) * sign_extended(s);

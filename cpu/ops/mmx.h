@@ -8,14 +8,11 @@
 #pragma once
 
 #include "cpu/ops/vector.h"
-#include "cpu/processor.h"
+#include "cpu/ops/x87.h"
 
 namespace matryoshka::mmx {
 
-[[nodiscard]] inline bool no_pending_exception(Processor& cpu) {
-  const X87State& x87 = cpu.state.x87;
-  return (x87.status & ~x87.control & 0x3f) == 0 || cpu.fault.raise(MF_vector);
-}
+[[nodiscard]] inline bool no_pending_exception(Processor& cpu) { return x87::enter(cpu); }
 inline void enter(Processor& cpu) {
   cpu.state.x87.set_top(0);
   cpu.state.x87.valid = 0xff;
@@ -94,19 +91,19 @@ bool shift_immediate(Processor& cpu, const Op& op) {
 
 // ---- mmx.cpp
 
-bool load(Processor&, const Op&);                    // MOVQ Pq,Qq
-bool store(Processor&, const Op&);                   // MOVQ Qq,Pq, MOVNTQ
-bool from_general(Processor&, const Op&);            // MOVD Pq,Ey
-bool to_general(Processor&, const Op&);              // MOVD Ey,Pq
-bool insert_word(Processor&, const Op&);             // PINSRW
-bool extract_word(Processor&, const Op&);            // PEXTRW
-bool sign_mask(Processor&, const Op&);               // PMOVMSKB
-bool shuffle_words(Processor&, const Op&);           // PSHUFW
-bool shuffle_bytes(Processor&, const Op&);           // PSHUFB
-bool align_right(Processor&, const Op&);             // PALIGNR
-bool store_masked_bytes(Processor&, const Op&);      // MASKMOVQ
-bool to_xmm(Processor&, const Op&);                  // MOVQ2DQ
-bool from_xmm(Processor&, const Op&);                // MOVDQ2Q
-bool empty(Processor&, const Op&);                   // EMMS
+bool load(Processor&, const Op&);                // MOVQ Pq,Qq
+bool store(Processor&, const Op&);               // MOVQ Qq,Pq, MOVNTQ
+bool from_general(Processor&, const Op&);        // MOVD Pq,Ey
+bool to_general(Processor&, const Op&);          // MOVD Ey,Pq
+bool insert_word(Processor&, const Op&);         // PINSRW
+bool extract_word(Processor&, const Op&);        // PEXTRW
+bool sign_mask(Processor&, const Op&);           // PMOVMSKB
+bool shuffle_words(Processor&, const Op&);       // PSHUFW
+bool shuffle_bytes(Processor&, const Op&);       // PSHUFB
+bool align_right(Processor&, const Op&);         // PALIGNR
+bool store_masked_bytes(Processor&, const Op&);  // MASKMOVQ
+bool to_xmm(Processor&, const Op&);              // MOVQ2DQ
+bool from_xmm(Processor&, const Op&);            // MOVDQ2Q
+bool empty(Processor&, const Op&);               // EMMS
 
 }  // namespace matryoshka::mmx

@@ -13,8 +13,7 @@ using fp::Binary64;
 namespace {
 
 struct Conversion : fp::Environment {
-  explicit Conversion(const Processor& cpu)
-      : Environment(from_mxcsr(cpu.state.mxcsr)), usual(usual_mxcsr(cpu.state.mxcsr)) {}
+  explicit Conversion(const Processor& cpu) : Environment(from_mxcsr(cpu.state.mxcsr)), usual(usual_mxcsr(cpu.state.mxcsr)) {}
   bool usual;
 };
 

@@ -32,8 +32,7 @@ uint32_t aggregate(Packed first, unsigned first_length, Packed second, unsigned 
       for (unsigned i = 0; i < first_length; ++i) result |= bits(b == every<T>(a[i]));
       return result & valid_b;
     case ranges:
-      for (unsigned i = 0; i + 1 < first_length; i += 2)
-        result |= bits((b >= every<T>(a[i])) & (b <= every<T>(a[i + 1])));
+      for (unsigned i = 0; i + 1 < first_length; i += 2) result |= bits((b >= every<T>(a[i])) & (b <= every<T>(a[i + 1])));
       return result & valid_b;
     case equal_each:
       // Beyond both ends is equal, beyond one of them is not.
@@ -73,7 +72,8 @@ bool compare(Processor& cpu, const Op& op, bool explicit_lengths, bool to_mask) 
 
   const bool alternative = control & 0x40;
   if (!to_mask) {
-    unsigned index = result == 0 ? count : static_cast<unsigned>(alternative ? std::bit_width(result) - 1 : std::countr_zero(result));
+    unsigned index =
+        result == 0 ? count : static_cast<unsigned>(alternative ? std::bit_width(result) - 1 : std::countr_zero(result));
     cpu.state.gpr[RCX] = index;
   } else if (!alternative) {
     set_xmm(cpu, 0, {result, 0});
@@ -102,10 +102,18 @@ uint32_t compare_strings(Packed first, unsigned first_length, Packed second, uns
   const unsigned aggregation = control >> 2 & 3, polarity = control >> 4 & 3;
   uint32_t result = 0;
   switch (control & 3) {
-    case 0: result = aggregate<uint8_t>(first, first_length, second, second_length, aggregation); break;
-    case 1: result = aggregate<uint16_t>(first, first_length, second, second_length, aggregation); break;
-    case 2: result = aggregate<int8_t>(first, first_length, second, second_length, aggregation); break;
-    default: result = aggregate<int16_t>(first, first_length, second, second_length, aggregation); break;
+    case 0:
+      result = aggregate<uint8_t>(first, first_length, second, second_length, aggregation);
+      break;
+    case 1:
+      result = aggregate<uint16_t>(first, first_length, second, second_length, aggregation);
+      break;
+    case 2:
+      result = aggregate<int8_t>(first, first_length, second, second_length, aggregation);
+      break;
+    default:
+      result = aggregate<int16_t>(first, first_length, second, second_length, aggregation);
+      break;
   }
   if (polarity == 1) return result ^ ones(element_count(control));
   if (polarity == 3) return result ^ ones(second_length);

@@ -28,8 +28,7 @@ struct Packed {
   Packed(uint64_t low, uint64_t high) : bits{low, high} {}
   Packed(const Xmm& x) : bits(__builtin_bit_cast(Lanes<uint64_t>, x)) {}
   template <class L>
-    requires(sizeof(L) == 16 && !std::is_class_v<L>)
-  Packed(L lanes) : bits(__builtin_bit_cast(Lanes<uint64_t>, lanes)) {}
+  requires(sizeof(L) == 16 && !std::is_class_v<L>) Packed(L lanes) : bits(__builtin_bit_cast(Lanes<uint64_t>, lanes)) {}
 
   template <class T>
   Lanes<T> as() const {
@@ -50,12 +49,12 @@ Lanes<T> every(T value) {
 // A vector whose lane i is lane index(i) of `a`, or of `b` counting on.
 template <auto index, class L>
 L shuffle(L a, L b) {
-  return [&]<size_t... I>(std::index_sequence<I...>) {
-    return __builtin_shufflevector(a, b, static_cast<int>(index(I))...);
-  }(std::make_index_sequence<sizeof(L) / sizeof(a[0])>{});
+  return [&]<size_t... I>(std::index_sequence<I...>) { return __builtin_shufflevector(a, b, static_cast<int>(index(I))...); }
+  (std::make_index_sequence<sizeof(L) / sizeof(a[0])>{});
 }
 
-// Lane by lane in a loop, for what the vector types cannot say: f(a[i]) or f(a[i], b[i]), the lanes of the result as f gives them.
+// Lane by lane in a loop, for what the vector types cannot say: f(a[i]) or f(a[i], b[i]), the lanes of the result as f gives
+// them.
 template <class T, class F>
 Packed map(Packed a, F f) {
   auto from = a.as<T>();

@@ -23,8 +23,7 @@ namespace matryoshka::x87 {
 
 // "x87 FPU Status Register"
 namespace status {
-constexpr uint16_t IE = 1 << 0, SF = 1 << 6, ES = 1 << 7, C0 = 1 << 8, C1 = 1 << 9, C2 = 1 << 10, TOP = 7 << 11, C3 = 1 << 14,
-                   B = 1 << 15;
+constexpr uint16_t IE = 1 << 0, SF = 1 << 6, ES = 1 << 7, C0 = 1 << 8, C1 = 1 << 9, C2 = 1 << 10, C3 = 1 << 14, B = 1 << 15;
 }
 
 inline bool has_pending_exception(const X87State& x87) { return x87.status & ~x87.control & fp::all_exceptions; }

@@ -184,6 +184,8 @@ std::string Board::boot() {
     return {};
   }
   if (!pci_.assign_resources()) return "The PCI devices asked for do not fit the address space; leave some -drive options away.";
+  // What firmware would have done for the interrupts: PCI's come on ISA lines 10 and 11 by level.
+  bus_.write_port(0x4d1, 1, 0x0c);
   cpu_.apic.set_virtual_wire();
   set_firmware_memory_types(cpu_.state, cpu_.model, physical::pci_hole);
   if (std::string error = place_tables(acpi, smbios, memory_); !error.empty()) return error;

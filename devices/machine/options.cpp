@@ -344,7 +344,7 @@ const Row table[] = {
        return read_sink(v, "-debugcon", o.debugcon);
      }},
     {"device", "isa-debug-exit", Group::devices, "a port by which the guest ends the run: isa-debug-exit,iobase=0xf4", read_device},
-    {"share", "DIR", Group::devices, "a folder that the guest can mount: 9p, tag `share`",
+    {"share", "DIR", Group::devices, "a folder that the guest can mount: 9p, tag `share`. It is a copy: what the guest writes there stays in the machine",
      [](Options& o, const std::string& v) {
        o.share = v;
        o.config.shared_folder = true;

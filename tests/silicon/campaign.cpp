@@ -23,7 +23,7 @@ using namespace matryoshka;
 // The first group holds only where nothing faulted.
 enum class When {
   always, count_not_one, count_from_width, count_above_width, memory_form,
-  repeat_prefix, near_branch_66, mask_zero, faulted, wrapped, two_faults, unaligned, unaligned_16
+  repeat_prefix, near_branch_66, faulted, one_faulted, wrapped, two_faults, unaligned, unaligned_16
 };
 constexpr uint64_t CF = rflags::CF, PF = rflags::PF, AF = rflags::AF, ZF = rflags::ZF, SF = rflags::SF, OF = rflags::OF;
 constexpr uint64_t RESULT = uint64_t{1} << 63, EVERYTHING = uint64_t{1} << 62, REGISTERS = uint64_t{1} << 61,
@@ -60,9 +60,6 @@ Count shift_count(const Case& c, const Instruction& in) {
   return result;
 }
 
-// MMn is the significand of the physical register Rn; FXSAVE's image counts from the top of the stack.
-uint64_t mmx_register(const Case& c, unsigned n) { return c.fx.st[(n - (c.fx.status >> 11)) & 7].significand; }
-
 bool operand_is_16_bytes(const Case& c, const Instruction& in) {
   OperandList operands = parse_operands(rows[c.row].operands);
   bool found = false;
@@ -85,12 +82,7 @@ uint64_t masked_for(const Case& c, const Instruction& in, const Outcome& want, c
       case When::count_from_width: holds = n.count >= n.width; break;
       case When::count_above_width: holds = n.count > n.width; break;
       case When::memory_form: holds = in.is_memory; break;
-      case When::mask_zero: {
-        bool mmx = rows[c.row].family == Family::mmx;
-        uint64_t bytes = mmx ? mmx_register(c, in.rm & 7) : c.fx.xmm[in.rm][0] | c.fx.xmm[in.rm][1];
-        holds = (bytes & 0x8080808080808080) == 0;
-        break;
-      }
+      case When::one_faulted: holds = want.exception != got.exception; break;
       case When::repeat_prefix: holds = in.rep || in.repne; break;
       case When::near_branch_66: holds = c.trapped && c.bits == 64 && in.operand_size_prefix; break;
       case When::faulted: holds = want.exception != Outcome::none && want.exception == got.exception; break;

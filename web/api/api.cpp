@@ -88,6 +88,14 @@ EXPORT uint8_t* mx_file(unsigned index, size_t size) {
   return bytes.data();
 }
 
+// Where the bytes of one more file of the shared folder go; its path in the folder is in the buffer.
+EXPORT uint8_t* mx_shared_file(size_t size) {
+  Session& s = session();
+  std::vector<Image>& files = s.options.config.shared_files;
+  files.push_back({std::string(s.buffer.begin(), s.buffer.end()), Bytes(size)});
+  return files.back().bytes.data();
+}
+
 // Makes the machine from the plan and its files.
 EXPORT int mx_create() {
   Session& s = session();
