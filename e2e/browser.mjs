@@ -71,6 +71,16 @@ export async function tabTo(page, role, name) {
   assert.fail(`Tab never reached the ${role} '${name}'`);
 }
 
+// Text as a keyboard with that layout types it. Playwright's own type() inserts letters outside its layout without keys.
+export async function typeKeys(page, text) {
+  const session = await page.context().newCDPSession(page);
+  for (const letter of text) {
+    await session.send("Input.dispatchKeyEvent", { type: "keyDown", key: letter, text: letter });
+    await session.send("Input.dispatchKeyEvent", { type: "keyUp", key: letter });
+  }
+  await session.detach();
+}
+
 export const enterTerminal = (page) => tabTo(page, "textbox", /Terminal input|Ввод терминала/);
 
 export async function leaveTerminal(page) {

@@ -54,7 +54,7 @@ test("expect() uses output up, and says what it waited for", async () => {
 });
 
 test("pause holds still, and the reset button starts again", async () => {
-  const machine = await make({ kernel: guests.printAndLoop("here ") });
+  const machine = await make({ kernel: guests.printAndLoop("here "), noReboot: false });
   await machine.start();
   await machine.serial(0).expect("here");
   await machine.pause();
@@ -102,11 +102,12 @@ test("runs with the virtual clock repeat", async () => {
     const paused = nextState(machine, "paused");
     await machine.start({ stopAt: 500_000 });
     const { ticks } = await paused;
-    assert.equal(ticks, 500_000);
+    // An access to a port is charged more than one tick, and the machine stops between instructions.
+    assert.ok(ticks >= 500_000 && ticks < 501_000, `${ticks}`);
     assert.equal(machine.serial(0).text(), "say: abc");
-    return machine.hash();
+    return [ticks, await machine.hash()];
   };
-  assert.equal(await run(), await run());
+  assert.deepEqual(await run(), await run());
 });
 
 test("triple fault and a halt for good are states with a reason", async () => {

@@ -176,7 +176,7 @@ void Generator::choose_prefixes(Draft& d) {
     unsigned kind = static_cast<unsigned>(random_.below(10));
     if (kind < 4) d.prefixes.push_back(0xf3);
     if (kind >= 4 && kind < 7) d.prefixes.push_back(0xf2);
-  } else if (!d.e.vex && d.e.mandatory == 0 && !d.e.no_prefix && d.e.map == Encoding::one_byte && random_.chance(2)) {
+  } else if (!d.e.vex && d.e.mandatory == 0 && !d.e.no_prefix && random_.chance(2)) {
     d.prefixes.push_back(random_.chance(50) ? 0xf2 : 0xf3);  // without a meaning for this row
   }
   if (d.e.mandatory && !d.e.vex) d.prefixes.push_back(d.e.mandatory);
