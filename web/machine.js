@@ -81,7 +81,12 @@ async function commandLine(options) {
   }
   if (options.snapshot) option("--load-state", await load(options.snapshot));
   if (options.replay) option("--replay", await load(options.replay));
-  return { args: [...args, ...(options.args ?? [])], files };
+  let shared = [];
+  if (options.share) {
+    option("--share", "share");
+    shared = Object.entries(options.share).map(([path, data]) => ({ path, bytes: typeof data === "string" ? encoder.encode(data) : data }));
+  }
+  return { args: [...args, ...(options.args ?? [])], files, shared };
 }
 
 // --- Ports -------------------------------------------------------------------
@@ -332,7 +337,7 @@ async function nodeConnector() {
 
 // Answers a machine that is ready to start. Its files are downloaded and checked, and nothing has run.
 export async function createMachine(options = {}) {
-  const { args, files } = await commandLine(options);
+  const { args, files, shared } = await commandLine(options);
   const core = await imageFile(options.core ?? new URL("matryoshka.wasm", import.meta.url), options.baseURL);
   const machine = new Machine(inNode ? await nodeConnector() : connectWorker);
   for (const event of ["progress", "state", "output", "stats", "error"])
@@ -340,7 +345,7 @@ export async function createMachine(options = {}) {
   const abort = () => machine.destroy();
   options.signal?.addEventListener("abort", abort);
   try {
-    await machine.call("create", { args, files, core });
+    await machine.call("create", { args, files, shared, core });
   } catch (error) {
     machine.destroy();
     throw error;

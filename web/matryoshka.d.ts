@@ -32,6 +32,8 @@ export interface MachineOptions {
   bios?: Image;
   /** Raw disks. What the guest writes stays in the machine and in saveState(). */
   drives?: (Image | { image: Image; readonly?: boolean })[];
+  /** Files of the folder that the guest finds at /mnt/share, by their paths: text or bytes. A copy; what the guest writes stays there. */
+  share?: Record<string, string | Uint8Array>;
   /** "virtual" repeats bit for bit; "host", which is what a page gets, follows real time. */
   clock?: "virtual" | "host";
   /** What the guest's clock shows at the start: seconds since 1970, or a time such as 2025-01-01T00:00:00, or "now". */

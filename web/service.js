@@ -30,7 +30,7 @@ function turnScheduler(run) {
 }
 
 export function serve(post) {
-  let module, args, plan, core, script;
+  let module, args, plan, shared, core, script;
   let state = "loading";
   let output = PORTS.map(() => []);
   let unshown = 0;
@@ -156,7 +156,7 @@ export function serve(post) {
 
   function make(files) {
     script = new Script(plan);
-    core = Core.create(module, args, plan, files, { output: received });
+    core = Core.create(module, args, plan, files, { output: received, shared });
     if (plan.record !== "") core.record();
     setState("ready");
   }
@@ -168,7 +168,7 @@ export function serve(post) {
       const progress = (loaded, total, file) => post({ event: "progress", loaded, total, file });
       const arrived = await fetchFiles([request.core, ...request.files], progress, compileCore);
       module = arrived[0];
-      args = request.args;
+      ({ args, shared } = request);
       ({ plan } = Core.plan(module, args));
       files = arrived.slice(1);
       make(files);
