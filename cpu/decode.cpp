@@ -57,6 +57,8 @@ Decoder::Parsed Decoder::parse(unsigned row) {
       }
     } else if (token == "NP") {
       p.pattern.prefix = no_prefix;
+    } else if (token == "NFx") {
+      p.pattern.prefix = no_repeat_prefix;
     } else if (token == "/r") {
       // any ModRM byte
     } else if (token[0] == '/') {
@@ -215,6 +217,7 @@ const Decoder::Pattern* Decoder::match(const std::vector<Pattern>& candidates, c
     if (in.vex && ((p.vex_length >= 0 && p.vex_length != in.vex_length) || (p.vex_w >= 0 && p.vex_w != (in.rex >> 3 & 1)))) continue;
     if (in.vex ? p.prefix != prefix : p.prefix > no_prefix && p.prefix != prefix) continue;
     if (p.prefix == no_prefix && prefix != no_prefix) continue;
+    if (p.prefix == no_repeat_prefix && (prefix == prefix_f2 || prefix == prefix_f3)) continue;
     if (modrm >= 0) {
       bool memory = modrm < 0xc0;
       if (p.modrm >= 0 && (modrm < p.modrm || modrm >= p.modrm + p.modrm_span)) continue;
@@ -344,6 +347,7 @@ DecodeResult Decoder::decode(std::span<const uint8_t> bytes, unsigned code_bits,
   // Near branches in 64-bit mode keep 32-bit displacements; `z` of a 64-bit operation is 32 bits already.
   decode_immediates(cursor, in, operands);
 
+  if (in.vex && in.vex_register != 0 && !uses_vex_register(operands)) return finish(DecodeResult::invalid);
   if (in.lock && !(row.attributes & attribute::LOCK && in.is_memory)) return finish(DecodeResult::invalid);
   if (row.kind == Kind::kind_unsupported) return finish(DecodeResult::invalid);
   return finish(DecodeResult::ok);

@@ -29,7 +29,7 @@ class Decoder {
  private:
   struct Pattern {
     uint16_t row;
-    int8_t prefix;        // any_prefix, no_prefix, or the byte
+    int8_t prefix;        // any_prefix, no_repeat_prefix, no_prefix, or the byte
     int16_t reg;          // ModRM.reg that it wants, or -1
     int16_t modrm;        // whole ModRM byte, or -1
     uint8_t modrm_span;   // how many ModRM bytes from there on belong to it
@@ -40,7 +40,7 @@ class Decoder {
     int rank() const;
   };
   enum Map : uint8_t { one_byte, two_byte, map_0f38, map_0f3a, map_count };
-  static constexpr int8_t any_prefix = -1, no_prefix = 0, prefix_66 = 1, prefix_f3 = 2, prefix_f2 = 3;
+  static constexpr int8_t no_repeat_prefix = -2, any_prefix = -1, no_prefix = 0, prefix_66 = 1, prefix_f3 = 2, prefix_f2 = 3;
   struct Parsed {
     Pattern pattern;
     uint8_t map, opcode, opcode_span;

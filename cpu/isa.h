@@ -5,7 +5,7 @@
 //   ROW(encoding, mnemonic, operands, semantics, kind, attributes, feature)
 //
 //   encoding    the manual's "Opcode" column: "01 /r", "66 0F 38 00 /r", "C7 /0", "B8+r", "0F 01 D0" (a whole ModRM byte),
-//               "NP 0F 10 /r" (no 66, F2 or F3 may stand before it), "VEX.L0.F2.0F38.W? F7 /r"
+//               "NP 0F 10 /r" (no 66, F2 or F3 may stand before it), "NFx 0F 38 F0 /r" (no F2 or F3), "VEX.L0.F2.0F38.W? F7 /r"
 //   operands    the letters of appendix A, "Key to Abbreviations": Ev,Gv. In addition: Z a register in the opcode's low three
 //               bits, T an x87 register in ModRM.rm, and registers by name (AL, CL, DX, rAX, ES, 1)
 //   semantics   inline: a template over a value domain. helper and leave: a function (Processor&, const Op&) -> bool
@@ -71,7 +71,7 @@ inline constexpr unsigned row_count = sizeof rows / sizeof rows[0];
 enum class OperandClass : uint8_t {
   absent, general_rm, general_reg, general_opcode, general_fixed, memory_only, register_rm, immediate, one, relative, offset,
   segment, control, debug, xmm_reg, xmm_rm, xmm_register_rm, mmx_reg, mmx_rm, mmx_register_rm, vex_general, far_pointer, source_index,
-  destination_index, x87, segment_fixed, flags
+  destination_index, x87, segment_fixed, flags, vex_xmm
 };
 
 struct OperandSpec {
@@ -120,6 +120,7 @@ constexpr OperandSpec parse_operand(std::string_view text) {
     case 'Q': kind = C::mmx_rm; break;
     case 'N': kind = C::mmx_register_rm; break;
     case 'B': kind = C::vex_general; break;
+    case 'H': kind = C::vex_xmm; break;
     case 'A': kind = C::far_pointer; break;
     case 'X': kind = C::source_index; break;
     case 'Y': kind = C::destination_index; break;
@@ -190,6 +191,13 @@ constexpr bool may_be_memory(const OperandList& list) {
         k == OperandClass::mmx_rm || k == OperandClass::offset)
       return true;
   }
+  return false;
+}
+
+// Whether VEX.vvvv names an operand; if not it must be 1111b.
+constexpr bool uses_vex_register(const OperandList& list) {
+  for (unsigned i = 0; i < list.count; ++i)
+    if (list.operand[i].kind == OperandClass::vex_general || list.operand[i].kind == OperandClass::vex_xmm) return true;
   return false;
 }
 

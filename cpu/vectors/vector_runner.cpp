@@ -11,7 +11,9 @@ namespace {
 
 // Physical memory: real mode's first megabyte and a bit, then one frame for each page of a case, then page tables.
 constexpr uint64_t real_bytes = 0x110000, frames_at = real_bytes, tables_at = frames_at + VectorRunner::max_pages * page_size,
-                   ram_bytes = 4 << 20;
+                   ram_bytes = 8 << 20;
+// A case can need three tables for each of its pages.
+constexpr uint64_t tables_for_a_case = 3 * VectorRunner::max_pages * page_size;
 constexpr uint64_t entry_present = 1, entry_writable = 2, entry_user = 4, entry_accessed = 32, entry_dirty = 64,
                    entry_no_execute = uint64_t{1} << 63;
 
@@ -81,7 +83,7 @@ VectorRunner::~VectorRunner() = default;
 
 CpuState& VectorRunner::begin(Mode mode, unsigned privilege) {
   clean();
-  if (!entered_ || mode != mode_) enter(mode);
+  if (!entered_ || mode != mode_ || next_table_ + tables_for_a_case > ram_bytes) enter(mode);
   follow_control_registers();
   cpu_->state = fresh_[static_cast<unsigned>(mode)][mode == Mode::real16 ? 0 : privilege & 3];
   return cpu_->state;
@@ -186,7 +188,6 @@ bool VectorRunner::window(uint64_t address, std::span<const uint8_t> bytes, uint
     uint64_t in_page = address & (page_size - 1);
     auto size = static_cast<size_t>(std::min<uint64_t>(bytes.size(), page_size - in_page));
     if (mode_ == Mode::real16 ? address >= real_bytes || !memory_.is_ram(address) : mode_ != Mode::long64 && address >> 32) return false;
-    if (next_table_ + 4 * page_size > ram_bytes) return false;
     Page* p = page(address - in_page, access);
     if (!p) return false;
     std::memcpy(p->initial + in_page, bytes.data(), size);
@@ -201,7 +202,7 @@ bool VectorRunner::window(uint64_t address, std::span<const uint8_t> bytes, uint
 
 // ---- Running
 
-VectorRunner::End VectorRunner::run(uint64_t instructions, uint64_t stop_address) {
+void VectorRunner::start() {
   // Pages of earlier cases that this one does not name are not there.
   if (mode_ != Mode::real16)
     for (unsigned i = 0; i < page_count_; ++i)
@@ -210,6 +211,16 @@ VectorRunner::End VectorRunner::run(uint64_t instructions, uint64_t stop_address
   cpu_->derive();
   event_ = false;
   exception_ = {};
+}
+
+VectorRunner::End VectorRunner::finish(End end) {
+  if (mode_ == Mode::real16) note_stray_writes();
+  find_changes();
+  return end;
+}
+
+VectorRunner::End VectorRunner::run(uint64_t instructions, uint64_t stop_address) {
+  start();
   End end = End::completed;
   for (uint64_t n = 0; n < instructions && cpu_->state.rip != stop_address; ++n) {
     bool finished = run_one();
@@ -218,9 +229,7 @@ VectorRunner::End VectorRunner::run(uint64_t instructions, uint64_t stop_address
     else if (!finished) end = End::unfinished;
     if (end != End::completed) break;
   }
-  if (mode_ == Mode::real16) note_stray_writes();
-  find_changes();
-  return end;
+  return finish(end);
 }
 
 bool VectorRunner::run_one() {

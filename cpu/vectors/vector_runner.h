@@ -55,6 +55,15 @@ class VectorRunner final : private ProcessorHost {
   // Places bytes. A page has the rights of all its windows together. False if there are too many pages, or no such memory.
   [[nodiscard]] bool window(uint64_t address, std::span<const uint8_t> bytes, uint8_t access);
   End run(uint64_t instructions, uint64_t stop_address = nowhere);
+  // The same with an engine of the caller's own, for one instruction: `engine(Processor&)` leaves what it met in Processor::fault,
+  // with RIP at the instruction.
+  template <class Engine>
+  End run_with(Engine engine) {
+    start();
+    engine(*cpu_);
+    if (cpu_->fault.pending) cpu_->deliver_fault();
+    return finish(event_ ? End::exception : End::completed);
+  }
 
   // What came out; valid until the next begin().
   const CpuState& state() const { return cpu_->state; }
@@ -84,6 +93,8 @@ class VectorRunner final : private ProcessorHost {
   Page* page(uint64_t linear, uint8_t access);
   void map(Page& page, bool present);
   uint64_t table_below(uint64_t entry_address);
+  void start();
+  End finish(End end);
   bool run_one();
   uint64_t safe_ticks(uint64_t& end);
   bool reachable(uint64_t linear) const;

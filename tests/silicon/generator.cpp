@@ -51,6 +51,8 @@ Encoding Encoding::parse(std::string_view text) {
         if (part == "W0") e.vex_w = 0;
         if (part == "W1") e.vex_w = 1;
       }
+    } else if (token == "NFx") {
+      e.no_repeat = true;
     } else if (token == "NP") {
       e.no_prefix = true;
     } else if (token[0] == '/') {
@@ -154,7 +156,8 @@ void Generator::choose_prefixes(Draft& d) {
   WidthSet widths = width_set(d.operands);
   bool near_branch = d.branch && d.bits == 64;
   // 66 before a near branch in 64-bit mode is not comparable (masks.def).
-  if (d.e.mandatory == 0 && !d.e.no_prefix && !d.e.vex) d.operand_prefix = random_.chance(near_branch ? 1 : widths == fixed_width ? 4 : 25);
+  if (d.e.mandatory != 0x66 && !d.e.no_prefix && !d.e.vex)
+    d.operand_prefix = random_.chance(near_branch ? 1 : widths == fixed_width ? 4 : 25);
   if (d.e.vex) {
     if (d.e.vex_w >= 0 ? d.e.vex_w : random_.chance(50)) d.rex |= 8;
   } else if (d.bits == 64) {
@@ -176,7 +179,7 @@ void Generator::choose_prefixes(Draft& d) {
     unsigned kind = static_cast<unsigned>(random_.below(10));
     if (kind < 4) d.prefixes.push_back(0xf3);
     if (kind >= 4 && kind < 7) d.prefixes.push_back(0xf2);
-  } else if (!d.e.vex && d.e.mandatory == 0 && !d.e.no_prefix && random_.chance(2)) {
+  } else if (!d.e.vex && d.e.mandatory == 0 && !d.e.no_prefix && !d.e.no_repeat && random_.chance(2)) {
     d.prefixes.push_back(random_.chance(50) ? 0xf2 : 0xf3);  // without a meaning for this row
   }
   if (d.e.mandatory && !d.e.vex) d.prefixes.push_back(d.e.mandatory);

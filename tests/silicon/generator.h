@@ -34,6 +34,7 @@ struct Encoding {
   Map map = one_byte;
   uint8_t mandatory = 0;     // 66, F2 or F3 if the row demands it
   bool no_prefix = false;    // "NP"
+  bool no_repeat = false;    // "NFx"
   uint8_t opcode = 0;
   bool opcode_register = false;  // "+r"
   bool modrm = false;
