@@ -161,8 +161,10 @@ Block* Processor::build_block(uint64_t linear, const Mmu::CodePage& page) {
       }
     }
     if (result != DecodeResult::ok) {
-      offset += std::max<unsigned>(in.length, 1);
-      ops[count++] = lower_undecodable(result, in.length, mode_, offset);
+      // One that is too long has no length, but must stand somewhere.
+      const uint8_t length = std::max<uint8_t>(in.length, 1);
+      offset += length;
+      ops[count++] = lower_undecodable(result, length, mode_, offset);
       break;
     }
     offset += in.length;
@@ -420,7 +422,7 @@ void Processor::step() {
   state.system_flags &= ~rflags::RF;
   stepping_ = true;
   fault_met_ = false;
-  uint64_t events = events_delivered;
+  uint64_t events = events_delivered, retired = state.retired;
   interpret();
   stepping_ = false;
   resume_stopped();
@@ -432,6 +434,8 @@ void Processor::step() {
   }
   if (sti) state.sti_shadow = false;
   if (mov_ss) state.mov_ss_shadow = false;
+  // Between two iterations its own breakpoint does not stop a repeated instruction again: "Resume Flag".
+  if (state.retired == retired) state.system_flags |= rflags::RF;
   // INT n and its like have saved TF and cleared it: their trap comes after the IRET.
   if (trap && events == events_delivered) state.pending_debug |= dr6::BS;
   attention_ = true;
@@ -442,7 +446,8 @@ void Processor::run(uint64_t limit) {
   for (;;) {
     if (clock.next_deadline() <= clock.now()) clock.run_due();
     if (stop_requested_ || clock.ticks >= limit) return;
-    if (attention_ && (!service_events() || stop_requested_)) return;
+    // A halted processor stays halted, whether or not there is news.
+    if ((attention_ || idle()) && (!service_events() || stop_requested_)) return;
     limit_ = std::min(limit, clock.next_deadline_ticks());
     if (clock.ticks >= limit_) continue;
     if (must_step()) {

@@ -90,6 +90,8 @@ void Processor::derive() {
 bool Processor::can_wake() const {
   if (state.nmi_pending && !state.nmi_blocked) return true;
   if (state.activity != Activity::halted) return false;
+  // A trap of the HLT itself: a single step over it.
+  if (state.pending_debug) return true;
   return state.system_flags & rflags::IF && (apic.has_interrupt() || (intr_ && apic.accepts_pic()));
 }
 

@@ -199,6 +199,10 @@ class Processor final : private CodeWatcher, private LocalApicHost {
   bool again(const Op& op, uint64_t ticks_spent);
   // The ticks of REP iterations already done; the block ends after such a row.
   void charge(uint64_t ticks) { block_ticks_ += ticks, rep_iterations += ticks; }
+  // Whether something is to be looked at before the next instruction, or the next REP iteration.
+  bool attention_wanted() const { return attention_ || mmu.had_effect; }
+  // One instruction runs by itself, and one iteration of a repeated one.
+  bool stepping() const { return stepping_; }
   // How many ticks may still pass before the next event.
   uint64_t ticks_left(const Op& op) const;
 

@@ -241,6 +241,7 @@ TEST_CASE("blocks: Code that rewrites itself round and round", "[blocks]") {
          "01 c2"              // add edx,eax
          "ff c1"              // inc ecx
          "eb f2");
+  b.cpu.state.gpr[RDX] = 0;
   b.run(5 * 100'000);  // drops more blocks than the ring holds
   uint32_t sum = 0;
   for (unsigned i = 0; i < 100'000; ++i) sum += i & 0xff;

@@ -3,7 +3,8 @@
 // A repeated one runs in portions: as many iterations as may pass before the next event, and no more than a few thousand at a
 // time, so that the host stays in charge. Between portions the processor is at the instruction's start again with rCX, rSI and
 // rDI advanced, as the architecture has it for interrupts. Each iteration costs a tick, and the instruction one more when it
-// ends, so it does not matter to the clock how it was cut.
+// ends, so it does not matter to the clock how it was cut. An iteration that leaves something to look at (it reached a device, it
+// met a data breakpoint) ends its portion, so what comes of it does not depend on the cut either.
 //
 // Forward MOVS and STOS over plain memory go a run at a time, to the nearer end of the two pages.
 #include "cpu/ops/strings.h"
@@ -55,26 +56,25 @@ bool repeat(Processor& cpu, const Op& op, Iteration iteration) {
   uint64_t done = 0;
   if (!(op.flags & (Op::rep | Op::repne))) return iteration(x, uint64_t{1}, done) != Step::fault;
 
-  uint64_t allowed = std::min(cpu.ticks_left(op), portion), spent = 0;
+  const uint64_t allowed = std::min(cpu.ticks_left(op), portion);
+  uint64_t spent = 0;
   bool enough = false;
   while (!enough) {
     uint64_t count = x.get(RCX);
     if (count == 0) break;
-    if (spent == allowed) return cpu.again(op, spent);
+    if (spent == allowed || (spent != 0 && cpu.attention_wanted())) return cpu.again(op, 0);
     done = 0;
     Step step = iteration(x, std::min(count, allowed - spent), done);
     spent += done;
+    cpu.charge(done);  // now: the next iteration may ask a device for the time
     // Nothing done leaves even the upper half of RCX alone under 32-bit addressing.
     if (done != 0) x.set_count(count - done);
-    if (step == Step::fault) {
-      cpu.charge(spent);
-      return false;
-    }
+    if (step == Step::fault) return false;
     enough = step == Step::enough;
   }
-  // The instruction's own tick must fit as well. A comparison that has met its end cannot be taken up again.
-  if (!enough && spent == cpu.ticks_left(op)) return cpu.again(op, spent);
-  cpu.charge(spent);
+  // The instruction's own tick must fit as well. A comparison that has met its end cannot be taken up again, and a single step
+  // over the last iteration is one over the instruction.
+  if (!enough && !cpu.stepping() && cpu.ticks_left(op) == 0) return cpu.again(op, 0);
   return true;
 }
 

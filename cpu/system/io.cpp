@@ -23,6 +23,20 @@ bool check_port(Processor& cpu, uint16_t port, unsigned size) {
   return !(bits >> port % 8 & ((1u << size) - 1)) || cpu.fault.raise(GP_vector, 0);
 }
 
+// "Debug Control Register (DR7)": with CR4.DE, R/W 10 stands for ports.
+void match_breakpoints(Processor& cpu, uint16_t port, unsigned size) {
+  CpuState& s = cpu.state;
+  if (!(s.dr7 & 0xff) || !(s.cr4 & cr4::DE)) return;
+  for (unsigned i = 0; i < 4; ++i) {
+    const bool enabled = s.dr7 >> 2 * i & 3, for_ports = (s.dr7 >> (16 + 4 * i) & 3) == 2;
+    const unsigned length = (s.dr7 >> (18 + 4 * i) & 3) + 1;
+    const uint64_t start = s.dr[i] & ~uint64_t{length - 1};
+    if (!enabled || !for_ports || port >= start + length || start >= port + size) continue;
+    s.pending_debug |= uint64_t{1} << i;
+    cpu.notice();
+  }
+}
+
 // REX.W makes no port wider.
 unsigned port_bytes(const Op& op) { return std::min(op.operand_bytes(), 4u); }
 
@@ -31,6 +45,7 @@ bool input(Processor& cpu, const Op& op, uint16_t port) {
   if (!check_port(cpu, port, size)) return false;
   cpu.clock.ticks += port_charge;
   cpu.write_gpr(RAX * 8, 8 * size, cpu.bus.read_port(port, size));
+  match_breakpoints(cpu, port, size);
   return true;
 }
 
@@ -39,10 +54,11 @@ bool output(Processor& cpu, const Op& op, uint16_t port) {
   if (!check_port(cpu, port, size)) return false;
   cpu.clock.ticks += port_charge;
   cpu.bus.write_port(port, size, static_cast<uint32_t>(cpu.read_gpr(RAX * 8, 8 * size)));
+  match_breakpoints(cpu, port, size);
   return true;
 }
 
-// One INS or OUTS, or a portion of a repeated one: as many iterations as begin before the next event. An iteration that faults
+// One INS or OUTS, or a portion of a repeated one: as many iterations as begin before the next event, or cause one. An iteration that faults
 // leaves the registers as the one before it did.
 template <class Iteration>
 bool repeat(Processor& cpu, const Op& op, unsigned index, Iteration iteration) {
@@ -61,12 +77,14 @@ bool repeat(Processor& cpu, const Op& op, unsigned index, Iteration iteration) {
       cpu.charge(spent);
       return false;
     }
+    match_breakpoints(cpu, static_cast<uint16_t>(cpu.state.gpr[RDX]), port_bytes(op));
     spent += charge;
     cpu.write_gpr(index * 8, op.address_bits(), cpu.state.gpr[index] + static_cast<uint64_t>(step));
     if (!repeated) break;
     cpu.write_gpr(RCX * 8, op.address_bits(), cpu.state.gpr[RCX] - 1);
     if ((cpu.state.gpr[RCX] & mask) == 0) break;
-    if (spent >= allowed) return cpu.again(op, spent);
+    const bool due = cpu.clock.next_deadline() <= cpu.clock.now();  // the port may have armed a timer
+    if (spent >= allowed || due || cpu.attention_wanted()) return cpu.again(op, spent);
   } while (true);
   return true;
 }

@@ -96,6 +96,7 @@ class Board final : public Machine, private ProcessorHost {
   void map_devices();
   void power_on_reset();
   void end(StopReason reason);
+  void request_reset();
   void apply(const InputEvent& event);
   void accept(InputEvent event);
   void skip_idle(uint64_t time);

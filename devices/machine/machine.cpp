@@ -35,9 +35,9 @@ Board::Board(MachineConfig config, const CpuModel& model, MachineListener& liste
       hpet_(clock_, {IrqLine(wires_, 0), IrqLine(wires_, 8), &io_apic_, &apic_bus_, [this](bool on) { wires_.legacy_replacement_changed(on); }}),
       pit_(clock_, IrqLine(wires_, Wires::from_pit)),
       rtc_(clock_, IrqLine(wires_, Wires::from_rtc), static_cast<int64_t>(config_.epoch_seconds)),
-      keyboard_({IrqLine(wires_, 1), IrqLine(wires_, 12), [](bool) {}, [this] { reset(); }}),
+      keyboard_({IrqLine(wires_, 1), IrqLine(wires_, 12), [](bool) {}, [this] { request_reset(); }}),
       uart_(clock_, IrqLine(wires_, 4), serial_output_),
-      power_(clock_, {IrqLine(wires_, 9), [this] { end(StopReason::power_off); }, [this] { reset(); }}),
+      power_(clock_, {IrqLine(wires_, 9), [this] { end(StopReason::power_off); }, [this] { request_reset(); }}),
       debug_ports_(debug_output_,
                    [this](uint32_t value) {
                      exit_code_ = DebugPorts::exit_status(value);
@@ -238,8 +238,10 @@ void Board::end(StopReason reason) {
 
 void Board::stop() { end(StopReason::stopped); }
 
+void Board::reset() { accept({InputEvent::Kind::reset}); }
+
 // A reset takes effect between two instructions: whoever asks may be in the middle of one.
-void Board::reset() {
+void Board::request_reset() {
   reset_wanted_ = true;
   cpu_.stop();
 }
@@ -248,7 +250,7 @@ void Board::triple_fault() {
   if (config_.no_reboot)
     end(StopReason::triple_fault);
   else
-    reset();
+    request_reset();
 }
 
 StopReason Board::run(uint64_t ticks) {
@@ -256,16 +258,16 @@ StopReason Board::run(uint64_t ticks) {
   uint64_t end_of_slice = ticks > ~clock_.ticks ? ~uint64_t{0} : clock_.ticks + ticks;
   for (;;) {
     while (log_.next_tick() <= clock_.ticks) apply(log_.take());
-    uint64_t limit = std::min({end_of_slice, tick_limit_, log_.next_tick()});
-    cpu_.run(limit);
-    if (reset_wanted_ && !ended_) {
+    if (reset_wanted_) {
       reset_wanted_ = false;
       if (config_.no_reboot) return StopReason::reset;
       // What booted once boots again: the images are the same.
       (void)boot();
-      continue;
     }
+    uint64_t limit = std::min({end_of_slice, tick_limit_, log_.next_tick()});
+    cpu_.run(limit);
     if (ended_) return *ended_;
+    if (reset_wanted_) continue;
     if (clock_.ticks >= tick_limit_) return StopReason::tick_limit;
     if (clock_.ticks >= end_of_slice) return StopReason::budget;
     if (!cpu_.idle() || cpu_.can_wake()) continue;
@@ -315,7 +317,7 @@ void Board::apply(const InputEvent& event) {
     case Kind::resize: console_.resize(static_cast<uint16_t>(event.value), static_cast<uint16_t>(event.value >> 16)); break;
     case Kind::ratio: clock_.set_ratio(event.value); break;
     case Kind::skip: skip_idle(event.value); break;
-    case Kind::reset: reset(); break;
+    case Kind::reset: request_reset(); break;
     case Kind::power_button: power_.press_power_button(); break;
     case Kind::caches_dropped: cpu_.forget_caches(); break;
   }

@@ -172,7 +172,7 @@ void MachineConfig::serialize(Archive& ar) {
 
 // Everything saved but RAM and the configuration.
 void Board::serialize(Archive& ar) {
-  ar(clock_, entropy_, wires_, idle_nanoseconds_, real_now_, paced_ticks_);
+  ar(clock_, entropy_, wires_, idle_nanoseconds_, real_now_, paced_ticks_, reset_wanted_);
   cpu_.serialize(ar);
   each_device([&](Device& device) { device.serialize(ar); });
   for (auto& disk : disks_) disk->serialize(ar);

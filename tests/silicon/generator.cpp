@@ -459,6 +459,7 @@ void Generator::special_cases(Draft& d) {
       set(d.reg, (static_cast<uint64_t>(offset) & mask) | (random_.next() & ~mask));
     }
   }
+  if (one_of(d.name, {"DAA", "DAS", "AAA", "AAS", "AAM", "AAD"})) set(0, random_.next());
   if (one_of(d.name, {"MASKMOVQ", "MASKMOVDQU"}) && random_.chance(90)) {
     uint64_t segment_base = d.bits != 64 ? 0 : d.segment == 4 ? fs_base : d.segment == 5 ? gs_base : 0;
     d.target = data_at + random_.below(data_pages * page + 16);

@@ -1,10 +1,8 @@
 #include "tests/silicon/native.h"
 
-#include <asm/prctl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <csignal>
-#include <cstddef>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -13,6 +11,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
+#include <cstddef>
 
 namespace silicon {
 
@@ -117,7 +117,9 @@ silicon_resume:
 
 struct Native::Shared {
   volatile uint64_t next;  // the case that the child is at
-  Outcome outcome[batch];
+  volatile uint64_t count;
+  Case cases[batch];
+  Outcome outcomes[batch];
 };
 
 namespace {
@@ -175,14 +177,15 @@ void lay_out() {
   put_jump(landing);
 }
 
-// Nothing but returning from a signal, complaining and leaving.
+// Nothing but returning from a signal, the two pipes, and leaving.
 bool renounce_system_calls() {
   sock_filter rules[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, arch)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0xc000003e /* AUDIT_ARCH_X86_64 */, 0, 4),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0xc000003e /* AUDIT_ARCH_X86_64 */, 0, 5),
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_rt_sigreturn, 3, 0),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 2, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_rt_sigreturn, 4, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 3, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_read, 2, 0),
       BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_write, 1, 0),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
@@ -208,8 +211,15 @@ void set_bases() {
   asm volatile("wrfsbase %0" ::"r"(fs_base));
 }
 
+// The C library's wrappers need the storage that is gone.
+long system_call(long number, long a, long b, long c) {
+  long result;
+  asm volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
+  return result;
+}
+
 [[noreturn]] void leave(int status) {
-  for (;;) asm volatile("syscall" ::"a"(SYS_exit_group), "D"(status) : "rcx", "r11", "memory");
+  for (;;) system_call(SYS_exit_group, status, 0, 0);
 }
 
 bool all_zero(const uint8_t* p, size_t size) { return p[0] == 0 && __builtin_memcmp(p, p + 1, size - 1) == 0; }
@@ -266,43 +276,78 @@ void run_one(const Case& c, Outcome& out) {
 
 Native::Native() {
   void* got = mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (got == MAP_FAILED)
+  if (got == MAP_FAILED) {
     problem_ = "no shared memory";
-  else
-    shared_ = static_cast<Shared*>(got);
+    return;
+  }
+  shared_ = static_cast<Shared*>(got);
+  std::signal(SIGPIPE, SIG_IGN);  // a dead child is met by write()'s answer
+  if (!start_child()) problem_ = "no child process";
+}
+
+Native::~Native() {
+  end_child();
+  if (shared_) munmap(shared_, sizeof(Shared));
+}
+
+bool Native::start_child() {
+  int down[2], up[2];
+  if (pipe(down) != 0) return false;
+  if (pipe(up) != 0) return close(down[0]), close(down[1]), false;
+  child_ = fork();
+  if (child_ == 0) {
+    close(down[1]), close(up[0]);
+    lay_out();
+    catch_signals();
+    if (!renounce_system_calls()) leave(121);
+    set_bases();
+    uint8_t word;
+    while (system_call(SYS_read, down[0], reinterpret_cast<long>(&word), 1) == 1) {
+      for (uint64_t i = shared_->next; i < shared_->count; ++i) {
+        shared_->next = i;
+        run_one(shared_->cases[i], shared_->outcomes[i]);
+      }
+      shared_->next = shared_->count;
+      if (system_call(SYS_write, up[1], reinterpret_cast<long>(&word), 1) != 1) break;
+    }
+    leave(0);
+  }
+  close(down[0]), close(up[1]);
+  to_child_ = down[1], from_child_ = up[0];
+  return child_ > 0;
+}
+
+void Native::end_child() {
+  if (child_ <= 0) return;
+  close(to_child_), close(from_child_);
+  kill(child_, SIGKILL);
+  waitpid(child_, nullptr, 0);
+  child_ = -1;
 }
 
 void Native::run(std::span<const Case> cases, std::span<Outcome> outcomes) {
-  for (size_t begin = 0; begin < cases.size();) {
+  constexpr int patience = 20'000;  // milliseconds; a batch takes a few
+  for (size_t begin = 0; begin < cases.size(); begin += batch) {
     size_t count = std::min(batch, cases.size() - begin);
+    std::copy_n(cases.begin() + static_cast<ptrdiff_t>(begin), count, shared_->cases);
     shared_->next = 0;
-    pid_t child = fork();
-    if (child == 0) {
-      lay_out();
-      catch_signals();
-      alarm(20);  // a batch takes milliseconds; an instruction that loops dies
-      if (!renounce_system_calls()) leave(121);
-      set_bases();
-      for (size_t i = 0; i < count; ++i) {
-        shared_->next = i;
-        run_one(cases[begin + i], shared_->outcome[i]);
-      }
-      shared_->next = count;
-      leave(0);
+    shared_->count = count;
+    while (shared_->next < count) {
+      uint8_t word = 0;
+      pollfd answer{from_child_, POLLIN, 0};
+      bool answered = write(to_child_, &word, 1) == 1 && poll(&answer, 1, patience) == 1;
+      if (answered && read(from_child_, &word, 1) == 1) break;
+      // The child died of this case, or hangs in it: another one takes the rest.
+      int status = 0;
+      if (answered) waitpid(child_, &status, 0);
+      uint64_t at = shared_->next;
+      shared_->outcomes[at] = {};
+      shared_->outcomes[at].died = static_cast<uint8_t>(!answered ? SIGALRM : WIFSIGNALED(status) ? WTERMSIG(status) : 255);
+      shared_->next = at + 1;
+      end_child();
+      if (!start_child()) return;
     }
-    int status = 0;
-    waitpid(child, &status, 0);
-    uint64_t reached = shared_->next;
-    size_t done = std::min<size_t>(reached, count);
-    std::copy(shared_->outcome, shared_->outcome + done, outcomes.begin() + static_cast<ptrdiff_t>(begin));
-    begin += done;
-    if (done < count) {
-      // The child died of this case; the next child takes the rest.
-      outcomes[begin] = {};
-      outcomes[begin].died = WIFSIGNALED(status) ? static_cast<uint8_t>(WTERMSIG(status)) : static_cast<uint8_t>(WEXITSTATUS(status));
-      if (outcomes[begin].died == 0) outcomes[begin].died = 255;
-      ++begin;
-    }
+    std::copy_n(shared_->outcomes, count, outcomes.begin() + static_cast<ptrdiff_t>(begin));
   }
 }
 
