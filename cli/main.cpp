@@ -8,11 +8,10 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <algorithm>
 #include <cstdio>
-#include <filesystem>
 #include <cstring>
 #include <ctime>
+#include <filesystem>
 
 #include "cli/script.h"
 #include "cli/terminal.h"
@@ -60,7 +59,8 @@ std::string read_file(const WantedFile& wanted) {
   bytes.resize(static_cast<size_t>(facts.st_size));
   size_t got = std::fread(bytes.data(), 1, bytes.size(), file);
   bytes.resize(got);
-  for (uint8_t piece[65536]; (got = std::fread(piece, 1, sizeof piece, file)) != 0;) bytes.insert(bytes.end(), piece, piece + got);
+  for (uint8_t piece[65536]; (got = std::fread(piece, 1, sizeof piece, file)) != 0;)
+    bytes.insert(bytes.end(), piece, piece + got);
   bool good = !std::ferror(file);
   std::fclose(file);
   return good ? std::string() : fail();
@@ -162,7 +162,8 @@ class Host final : public MachineListener {
     send(port == Port::serial ? options_.serial : Sink{Sink::Kind::terminal, {}}, outputs_.serial, byte);
     if (port == Port::console) keyboard_ = port;
     switch (script_.watch(port, byte)) {
-      case Script::Action::none: break;
+      case Script::Action::none:
+        break;
       case Script::Action::type: {
         const std::string& text = script_.typed();
         machine_->input(port, reinterpret_cast<const uint8_t*>(text.data()), text.size());
@@ -246,14 +247,18 @@ struct Ending {
 Ending ending_of(StopReason reason, const Machine& machine, const Options& options) {
   std::string missed = options.until.empty() ? "" : " before --until was met";
   switch (reason) {
-    case StopReason::power_off: return {ended_well, name(reason), missed.empty() ? "" : "The guest switched itself off" + missed + "."};
-    case StopReason::reset: return {ended_well, name(reason), missed.empty() ? "" : "The guest restarted" + missed + "."};
-    case StopReason::debug_exit: return {static_cast<int>(machine.exit_code() & 0xff), name(reason), ""};
+    case StopReason::power_off:
+      return {ended_well, name(reason), missed.empty() ? "" : "The guest switched itself off" + missed + "."};
+    case StopReason::reset:
+      return {ended_well, name(reason), missed.empty() ? "" : "The guest restarted" + missed + "."};
+    case StopReason::debug_exit:
+      return {static_cast<int>(machine.exit_code() & 0xff), name(reason), ""};
     case StopReason::triple_fault:
       return {triple_fault, name(reason), "The guest ended in a triple fault.", machine.describe_processor()};
     case StopReason::halted:
       return {limit, name(reason), "The guest has halted with interrupts off, and nothing can wake it."};
-    default: return {limit, name(reason), ""};
+    default:
+      return {limit, name(reason), ""};
   }
 }
 
@@ -273,8 +278,9 @@ Ending run(Machine& machine, Host& host, Keyboard& keyboard, const Options& opti
   uint64_t limit_at = options.max_instructions > ~uint64_t{0} - start ? ~uint64_t{0} : start + options.max_instructions;
   uint64_t next_hash = options.hash_every ? (start / options.hash_every + 1) * options.hash_every : ~uint64_t{0};
   if (options.stop_at <= start && options.stop_at != ~uint64_t{0})
-    return {bad_usage, "error", "--stop-at " + std::to_string(options.stop_at) + " lies before tick " + std::to_string(start) +
-                                    ", where this machine stands."};
+    return {bad_usage, "error",
+            "--stop-at " + std::to_string(options.stop_at) + " lies before tick " + std::to_string(start) +
+                ", where this machine stands."};
   while (true) {
     if (signalled) return {interrupted, "interrupted", ""};
     if (resized) {
@@ -289,7 +295,8 @@ Ending run(Machine& machine, Host& host, Keyboard& keyboard, const Options& opti
     int wait = 0;
     switch (reason) {
       case StopReason::budget:
-      case StopReason::stopped: break;
+      case StopReason::stopped:
+        break;
       case StopReason::idle:
         wait = static_cast<int>(std::min<uint64_t>(machine.nanoseconds_until_wake() / 1'000'000 + 1, longest_wait));
         break;
@@ -301,10 +308,10 @@ Ending run(Machine& machine, Host& host, Keyboard& keyboard, const Options& opti
           print_hash(machine, host);
         }
         if (machine.ticks() >= options.stop_at) return {ended_well, "stop-at", ""};
-        if (machine.ticks() >= limit_at)
-          return {limit, "max-instructions", "The limit of --max-instructions was reached."};
+        if (machine.ticks() >= limit_at) return {limit, "max-instructions", "The limit of --max-instructions was reached."};
         break;
-      default: return ending_of(reason, machine, options);
+      default:
+        return ending_of(reason, machine, options);
     }
     host.flush();
     if (!keyboard.poll(machine, host.keyboard(), wait)) return {ended_well, "quit", ""};

@@ -85,7 +85,8 @@ TEST_CASE("options: what cannot be is one sentence that names the option and the
       {{"--engine", "jit"}, "--engine jit is not built yet."},
       {{"--engine", "fast"}, "--engine takes interp, not 'fast'."},
       {{"--clock", "slow"}, "--clock takes virtual or host, not 'slow'."},
-      {{"--epoch", "2025-13-01"}, "--epoch takes now, seconds since 1970 or a time such as 2025-01-01T00:00:00, not '2025-13-01'."},
+      {{"--epoch", "2025-13-01"},
+       "--epoch takes now, seconds since 1970 or a time such as 2025-01-01T00:00:00, not '2025-13-01'."},
       {{"--max-instructions", "0"}, "--max-instructions takes a number above 0 such as 500000000 or 500M, not '0'."},
       {{"--stop-at", "-5"}, "--stop-at takes a number above 0 such as 500000000 or 500M, not '-5'."},
       {{"--type", "no arrow"}, "--type takes 'REGEX=>text', not 'no arrow'."},
@@ -139,7 +140,8 @@ TEST_CASE("options: times") {
   struct Case {
     const char* text;
     uint64_t seconds;
-  } cases[] = {{"0", 0}, {"1735689600", 1735689600}, {"2025-01-01", 1735689600}, {"2024-02-29T12:34:56Z", 1709210096}, {"1970-01-01", 0}};
+  } cases[] = {
+      {"0", 0}, {"1735689600", 1735689600}, {"2025-01-01", 1735689600}, {"2024-02-29T12:34:56Z", 1709210096}, {"1970-01-01", 0}};
   for (const Case& c : cases) {
     INFO(c.text);
     CHECK(parse({"--epoch", c.text}).config.epoch_seconds == c.seconds);
@@ -181,10 +183,12 @@ TEST_CASE("options: files that were read and cannot be") {
 
 TEST_CASE("options: help lists every option, in 80 columns") {
   std::string help = help_text();
-  for (const char* option : {"-m SIZE", "-smp", "-cpu", "-kernel", "-initrd", "-append", "-bios", "-drive", "-cdrom", "-serial", "-debugcon",
-                             "-device", "-gdb", "-S", "-nographic", "-no-reboot", "--engine", "--clock", "--until", "--type",
-                             "--max-instructions", "--stats", "--save-state", "--load-state", "--record", "--replay", "--stop-at",
-                             "--hash-every", "--trace", "-monitor", "--share", "--seed", "--epoch"}) {
+  for (const char* option :
+       {"-m SIZE",    "-smp",         "-cpu",         "-kernel",   "-initrd",  "-append",   "-bios",
+        "-drive",     "-cdrom",       "-serial",      "-debugcon", "-device",  "-gdb",      "-S",
+        "-nographic", "-no-reboot",   "--engine",     "--clock",   "--until",  "--type",    "--max-instructions",
+        "--stats",    "--save-state", "--load-state", "--record",  "--replay", "--stop-at", "--hash-every",
+        "--trace",    "-monitor",     "--share",      "--seed",    "--epoch"}) {
     INFO(option);
     CHECK(help.find("\n  " + std::string(option)) != std::string::npos);
   }

@@ -43,10 +43,18 @@ bool parse_scaled(Text text, uint64_t step, uint64_t& number, bool& had_suffix) 
   uint64_t scale = 1;
   had_suffix = true;
   switch (text.empty() ? '\0' : text.back() | 0x20) {
-    case 'g': scale *= step; [[fallthrough]];
-    case 'm': scale *= step; [[fallthrough]];
-    case 'k': scale *= step; text.remove_suffix(1); break;
-    default: had_suffix = false;
+    case 'g':
+      scale *= step;
+      [[fallthrough]];
+    case 'm':
+      scale *= step;
+      [[fallthrough]];
+    case 'k':
+      scale *= step;
+      text.remove_suffix(1);
+      break;
+    default:
+      had_suffix = false;
   }
   if (!parse_number(text, number) || number > ~uint64_t{0} / scale) return false;
   number *= scale;
@@ -67,11 +75,21 @@ bool unescape(Text text, std::string& result) {
     }
     if (++i == text.size()) return false;
     switch (text[i]) {
-      case 'n': result += '\n'; break;
-      case 'r': result += '\r'; break;
-      case 't': result += '\t'; break;
-      case 'e': result += '\x1b'; break;
-      case '\\': result += '\\'; break;
+      case 'n':
+        result += '\n';
+        break;
+      case 'r':
+        result += '\r';
+        break;
+      case 't':
+        result += '\t';
+        break;
+      case 'e':
+        result += '\x1b';
+        break;
+      case '\\':
+        result += '\\';
+        break;
       case 'x': {
         uint64_t byte;
         if (i + 2 >= text.size() || !parse_number("0x" + std::string(text.substr(i + 1, 2)), byte)) return false;
@@ -79,7 +97,8 @@ bool unescape(Text text, std::string& result) {
         i += 2;
         break;
       }
-      default: return false;
+      default:
+        return false;
     }
   }
   return true;
@@ -198,7 +217,8 @@ std::string read_drive(Options& o, const std::string& value) {
       if (p.value == "ide") return not_built("-drive if=ide");
       if (p.value != "virtio") return "-drive takes if=virtio, not " + quoted(p.value) + ".";
     } else if (p.key == "readonly" || p.key == "read-only") {
-      if (!parse_switch(p.value, drive.read_only)) return "-drive takes readonly=on or readonly=off, not " + quoted(p.value) + ".";
+      if (!parse_switch(p.value, drive.read_only))
+        return "-drive takes readonly=on or readonly=off, not " + quoted(p.value) + ".";
     } else if (p.key == "media") {
       if (p.value == "cdrom") return not_built("-drive media=cdrom");
       if (p.value != "disk") return "-drive takes media=disk, not " + quoted(p.value) + ".";
@@ -222,9 +242,8 @@ std::string read_device(Options& o, const std::string& value) {
     if (p.key == "driver") continue;
     if (p.key == "iobase" && parse_number(p.value, number) && number <= 0xfffc)
       port = number;
-    else if (p.key != "iosize" || p.value != "0x04")
-      if (p.key != "iosize" || p.value != "4")
-        return "-device isa-debug-exit takes iobase=PORT up to 0xfffc and iosize=4, not " + quoted(p.key + "=" + p.value) + ".";
+    else if (p.key != "iosize" || (p.value != "4" && p.value != "0x04"))
+      return "-device isa-debug-exit takes iobase=PORT up to 0xfffc and iosize=4, not " + quoted(p.key + "=" + p.value) + ".";
   }
   o.config.debug_exit_port = static_cast<int>(port);
   return {};
@@ -258,8 +277,7 @@ std::string read_initrd(Options& o, const std::string& value) {
 std::string read_type(Options& o, const std::string& value) {
   size_t arrow = value.find("=>");
   TypeRule rule;
-  if (arrow == std::string::npos || arrow == 0)
-    return "--type takes 'REGEX=>text', not " + quoted(value) + ".";
+  if (arrow == std::string::npos || arrow == 0) return "--type takes 'REGEX=>text', not " + quoted(value) + ".";
   rule.pattern = value.substr(0, arrow);
   if (!unescape(Text(value).substr(arrow + 2), rule.text))
     return "--type knows \\n, \\r, \\t, \\e, \\\\ and \\xHH in its text, and " + quoted(value) + " has something else.";
@@ -275,7 +293,7 @@ std::string read_clock(Options& o, const std::string& value) {
 
 std::string read_engine(Options&, const std::string& value) {
   if (value == "interp") return {};
-  if (value == "jit" || value == "verify") return not_built("--engine " + value) ;
+  if (value == "jit" || value == "verify") return not_built("--engine " + value);
   return "--engine takes interp, not " + quoted(value) + ".";
 }
 
@@ -310,7 +328,9 @@ const Row table[] = {
      }},
     {"engine", "interp", Group::machine, "what runs the instructions", read_engine},
     {"clock", "KIND", Group::machine,
-     "virtual repeats bit for bit, host follows real time; if not given: host for somebody at a terminal, virtual for a run that a program drives", read_clock},
+     "virtual repeats bit for bit, host follows real time; if not given: host for somebody at a terminal, virtual for a run that "
+     "a program drives",
+     read_clock},
     {"epoch", "TIME", Group::machine, "what the clock shows at the start: now, 2025-01-01T00:00:00 or seconds", read_epoch},
     {"seed", "N", Group::machine, "of the guest's random numbers",
      [](Options& o, const std::string& v) {
@@ -335,7 +355,9 @@ const Row table[] = {
      [](Options& o, const std::string& v) { return read_image(o.config.bios, v, "-bios"); }},
 
     {"drive", "file=FILE,...", Group::devices,
-     "a disk: format=raw,if=virtio,readonly=on|off. What the guest writes is kept in memory and in --save-state; FILE itself does not change", read_drive},
+     "a disk: format=raw,if=virtio,readonly=on|off. What the guest writes is kept in memory and in --save-state; FILE itself "
+     "does not change",
+     read_drive},
     {"serial", "stdio|file:FILE|none", Group::devices, "where the serial port goes; stdio if not given",
      [](Options& o, const std::string& v) { return read_sink(v, "-serial", o.serial); }},
     {"debugcon", "file:FILE|stdio", Group::devices, "debug console at ports 402h and E9h",
@@ -343,24 +365,30 @@ const Row table[] = {
        o.config.debugcon = true;
        return read_sink(v, "-debugcon", o.debugcon);
      }},
-    {"device", "isa-debug-exit", Group::devices, "a port by which the guest ends the run: isa-debug-exit,iobase=0xf4", read_device},
-    {"share", "DIR", Group::devices, "a folder that the guest can mount: 9p, tag `share`. It is a copy: what the guest writes there stays in the machine",
+    {"device", "isa-debug-exit", Group::devices, "a port by which the guest ends the run: isa-debug-exit,iobase=0xf4",
+     read_device},
+    {"share", "DIR", Group::devices,
+     "a folder that the guest can mount: 9p, tag `share`. It is a copy: what the guest writes there stays in the machine",
      [](Options& o, const std::string& v) {
        o.share = v;
        o.config.shared_folder = true;
        return v.empty() ? std::string("--share needs a folder.") : std::string();
      }},
-    {"nographic", nullptr, Group::devices, "accepted: there is no display here", [](Options&, const std::string&) { return std::string(); }},
+    {"nographic", nullptr, Group::devices, "accepted: there is no display here",
+     [](Options&, const std::string&) { return std::string(); }},
     {"monitor", "none", Group::devices, "accepted: there is no monitor here",
      [](Options&, const std::string& v) { return v == "none" ? std::string() : not_built("-monitor " + v); }},
 
     {"until", "REGEX", Group::run,
-     "end with status 0 when a line of serial output matches, at that very byte; the expression sees one line at a time, as far as it is written", [](Options& o, const std::string& v) {
+     "end with status 0 when a line of serial output matches, at that very byte; the expression sees one line at a time, as far "
+     "as it is written",
+     [](Options& o, const std::string& v) {
        o.until = v;
        return v.empty() ? std::string("--until needs a regular expression.") : std::string();
      }},
     {"type", "'REGEX=>text'", Group::run,
-     "when a line matches, type the text (\\n is Enter). Given several times it is a script: each is used once, in order", read_type},
+     "when a line matches, type the text (\\n is Enter). Given several times it is a script: each is used once, in order",
+     read_type},
     {"max-instructions", "N", Group::run, "end with status 3 after so many; 500M is 500 million",
      [](Options& o, const std::string& v) { return read_count(v, "--max-instructions", o.max_instructions); }},
     {"stop-at", "N", Group::run, "stop at exactly this tick, print the state's hash, end with status 0",
@@ -390,15 +418,18 @@ const Row table[] = {
 
     {"cdrom", "FILE", Group::later, "a CD image", [](Options&, const std::string&) { return not_built("-cdrom"); }},
     {"gdb", "tcp::PORT", Group::later, "a port for a debugger", [](Options&, const std::string&) { return not_built("-gdb"); }},
-    {"S", nullptr, Group::later, "wait before the first instruction", [](Options&, const std::string&) { return not_built("-S"); }},
-    {"trace", "vmexit=FILE", Group::later, "a log of VM exits", [](Options&, const std::string&) { return not_built("--trace"); }},
+    {"S", nullptr, Group::later, "wait before the first instruction",
+     [](Options&, const std::string&) { return not_built("-S"); }},
+    {"trace", "vmexit=FILE", Group::later, "a log of VM exits",
+     [](Options&, const std::string&) { return not_built("--trace"); }},
 
     {"help", nullptr, Group::none, "this text",
      [](Options& o, const std::string&) {
        o.help = true;
        return std::string();
      }},
-    {"h", nullptr, Group::none, "", [](Options& o, const std::string&) {
+    {"h", nullptr, Group::none, "",
+     [](Options& o, const std::string&) {
        o.help = true;
        return std::string();
      }},
@@ -433,7 +464,8 @@ std::string check_together(const Options& o, const std::vector<const Row*>& give
   }
   if (o.config.kernel.given() && o.config.bios.given()) return "-kernel and -bios cannot be given together yet.";
   if (o.replay.given() && !o.record.empty()) return "--record and --replay cannot be given together.";
-  if (o.replay.given() && !o.type.empty()) return "--replay takes all input from the recording, so --type cannot be given beside it.";
+  if (o.replay.given() && !o.type.empty())
+    return "--replay takes all input from the recording, so --type cannot be given beside it.";
   if (o.serial.kind == Sink::Kind::terminal && o.debugcon.kind == Sink::Kind::terminal)
     return "-serial and -debugcon cannot both be stdio; give one of them file:FILE.";
   return {};

@@ -6,15 +6,24 @@ namespace matryoshka {
 
 const char* name(StopReason reason) {
   switch (reason) {
-    case StopReason::budget: return "budget";
-    case StopReason::idle: return "idle";
-    case StopReason::stopped: return "stopped";
-    case StopReason::tick_limit: return "tick-limit";
-    case StopReason::power_off: return "power-off";
-    case StopReason::reset: return "reset";
-    case StopReason::debug_exit: return "debug-exit";
-    case StopReason::triple_fault: return "triple-fault";
-    case StopReason::halted: return "halted";
+    case StopReason::budget:
+      return "budget";
+    case StopReason::idle:
+      return "idle";
+    case StopReason::stopped:
+      return "stopped";
+    case StopReason::tick_limit:
+      return "tick-limit";
+    case StopReason::power_off:
+      return "power-off";
+    case StopReason::reset:
+      return "reset";
+    case StopReason::debug_exit:
+      return "debug-exit";
+    case StopReason::triple_fault:
+      return "triple-fault";
+    case StopReason::halted:
+      return "halted";
   }
   return "";
 }
