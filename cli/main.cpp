@@ -50,18 +50,21 @@ std::string read_file(const WantedFile& wanted) {
   if (!file) return fail();
   struct stat facts;
   bool is_file = fstat(fileno(file), &facts) == 0 && !S_ISDIR(facts.st_mode);
-  if (!is_file) {
+  // A pipe or a device may never end.
+  const size_t most = is_file && S_ISREG(facts.st_mode) ? most_image_bytes : size_t{1} << 30;
+  if (!is_file || static_cast<uint64_t>(facts.st_size) > most) {
     std::fclose(file);
-    errno = EISDIR;
+    errno = is_file ? EFBIG : EISDIR;
     return fail();
   }
   Bytes& bytes = wanted.image->bytes;
   bytes.resize(static_cast<size_t>(facts.st_size));
   size_t got = std::fread(bytes.data(), 1, bytes.size(), file);
   bytes.resize(got);
-  for (uint8_t piece[65536]; (got = std::fread(piece, 1, sizeof piece, file)) != 0;)
+  for (uint8_t piece[65536]; bytes.size() <= most && (got = std::fread(piece, 1, sizeof piece, file)) != 0;)
     bytes.insert(bytes.end(), piece, piece + got);
   bool good = !std::ferror(file);
+  if (bytes.size() > most) good = false, errno = EFBIG;
   std::fclose(file);
   return good ? std::string() : fail();
 }
@@ -402,4 +405,9 @@ int matryoshka_main(const std::vector<std::string>& arguments) {
 }  // namespace
 }  // namespace matryoshka
 
-int main(int argc, char** argv) { return matryoshka::matryoshka_main({argv + 1, argv + argc}); }
+int main(int argc, char** argv) try {
+  return matryoshka::matryoshka_main({argv + 1, argv + argc});
+} catch (const std::bad_alloc&) {
+  matryoshka::say("The host did not give the memory that these files and options need.");
+  return matryoshka::bad_usage;
+}

@@ -1,9 +1,10 @@
 #include "cli/vectors.h"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <unistd.h>
 
 #include "cpu/vectors/vector_stream.h"
 
@@ -32,7 +33,8 @@ int vectors_command(const std::vector<std::string>& arguments) {
       std::fputs(help, stdout);
       return ended_well;
     }
-    if (arguments[i] != "--engine" || i + 1 == arguments.size()) return refuse("there is no option '" + arguments[i] + "'; --help lists them");
+    if (arguments[i] != "--engine" || i + 1 == arguments.size())
+      return refuse("there is no option '" + arguments[i] + "'; --help lists them");
     if (arguments[++i] != "interp") return refuse("the native build has no engine '" + arguments[i] + "', only 'interp'");
   }
   VectorRunner runner;

@@ -296,6 +296,7 @@ __attribute__((flatten)) void Processor::interpret() {
           clock.ticks = block_ticks_ + static_cast<uint64_t>(op - block_ops_);
           state.retired += static_cast<uint64_t>(op - block_ops_);
           state.rip = block_rip_ + op->offset - op->length;
+          if (mode_.code_bits != 64) state.rip = static_cast<uint32_t>(state.rip);
           return;
         case handler_leave:
           if (!run_leave_row(*op)) [[unlikely]] {

@@ -45,6 +45,7 @@ void Processor::reset(bool init) {
   state.rip = 0xfff0;
   state.gpr[RDX] = model.family << 8 | (model.model & 15) << 4 | (model.model >> 4) << 16 | model.stepping;
   apic.reset(init);
+  if (!init) init_requested_ = sipi_requested_ = false;
   fault.clear();
   forget_caches();
 }
@@ -57,7 +58,7 @@ void Processor::forget_caches() {
 }
 
 void Processor::serialize(Archive& ar) {
-  ar(state, intr_);
+  ar(state, intr_, init_requested_, sipi_requested_, sipi_vector_);
   apic.serialize(ar);
 }
 
@@ -88,6 +89,7 @@ void Processor::derive() {
 }
 
 bool Processor::can_wake() const {
+  if (state.activity == Activity::wait_for_sipi) return false;  // an NMI waits as well
   if (state.nmi_pending && !state.nmi_blocked) return true;
   if (state.activity != Activity::halted) return false;
   // A trap of the HLT itself: a single step over it.

@@ -54,7 +54,8 @@ class Processor final : private CodeWatcher, private LocalApicHost {
 
   // ---- Running
 
-  // Runs until clock.ticks reaches `limit`, the processor halts, or stop() is called. Never passes `limit`.
+  // Runs until clock.ticks reaches `limit`, the processor halts, or stop() is called. Nothing begins at or behind `limit`; what
+  // begins before it may end behind it, where an instruction has a charge (a port access) or two events come together.
   void run(uint64_t limit);
   // Makes run() return between two instructions, as soon as the present one is complete.
   void stop() { stop_requested_ = true, attention_ = true; }

@@ -4,30 +4,54 @@
 #include <cstdlib>
 #include <cstring>
 
+#ifdef __EMSCRIPTEN__
+#include <unistd.h>
+#endif
+
 namespace matryoshka {
 
 namespace {
 constexpr uint64_t rom_end = uint64_t{1} << 32;
 constexpr uint64_t shadow_start = 0xc0000, shadow_end = 0x100000, shadow_step = 0x4000;
 bool in_shadow(uint64_t address) { return address - shadow_start < shadow_end - shadow_start; }
+
+#ifdef __EMSCRIPTEN__
+// This malloc gives less than 2 GiB at once. What is beyond it comes from below malloc and is kept: an instance has one machine.
+constexpr uint64_t most_from_malloc = uint64_t{1} << 30;
+void* allocate(uint64_t size) {
+  if (size <= most_from_malloc) return std::calloc(size, 1);
+  void* start = size > SIZE_MAX ? reinterpret_cast<void*>(-1) : sbrk(static_cast<intptr_t>(size));
+  if (start == reinterpret_cast<void*>(-1)) return nullptr;
+  // Almost all of it is fresh, and reading leaves it untouched.
+  auto* bytes = static_cast<uint8_t*>(start);
+  for (uint64_t at = 0; at + sizeof(uint64_t) <= size; at += sizeof(uint64_t)) {
+    uint64_t word;
+    std::memcpy(&word, bytes + at, sizeof word);
+    if (word != 0) std::memset(bytes + at, 0, sizeof word);
+  }
+  return start;
+}
+void release(void* start, uint64_t size) {
+  if (size <= most_from_malloc) std::free(start);
+}
+#else
+void* allocate(uint64_t size) { return std::calloc(size, 1); }
+void release(void* start, uint64_t) { std::free(start); }
+#endif
 }  // namespace
 
 // calloc, not vectors: the host hands out zero pages as they are touched, so a large idle guest stays small.
 PhysicalMemory::PhysicalMemory(uint64_t ram_size, Bus& bus) : bus_(bus), ram_size_(ram_size) {
   uint64_t pages = ram_size / page_size;
-  ram_ = static_cast<uint8_t*>(std::aligned_alloc(page_size, ram_size));
+  allocation_ = allocate(ram_size + page_size);
+  if (allocation_) ram_ = reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(allocation_) + page_size - 1) & ~uintptr_t{page_size - 1});
   dirty_ = static_cast<uint8_t*>(std::calloc(pages, 1));
   code_ = static_cast<uint64_t*>(std::calloc(pages, sizeof *code_));
-  if (!ram_ || !dirty_ || !code_) {
-    std::free(ram_);
-    ram_ = nullptr;
-    return;
-  }
-  std::memset(ram_, 0, ram_size);
+  if (!dirty_ || !code_) ram_ = nullptr;
 }
 
 PhysicalMemory::~PhysicalMemory() {
-  std::free(ram_);
+  release(allocation_, ram_size_ + page_size);
   std::free(dirty_);
   std::free(code_);
 }
@@ -68,6 +92,7 @@ uint8_t* PhysicalMemory::writable_page(uint64_t address) {
 
 bool PhysicalMemory::whole_range_is_ram(uint64_t address, size_t size) const {
   if (size == 0) return true;
+  if (address < 0xa0000 && size > 0xa0000 - address) return false;  // the VGA hole ends the lower part
   uint64_t first = index(address), last = index(address + size - 1);
   return address + size - 1 >= address && first != none && last != none && last - first == size - 1;
 }

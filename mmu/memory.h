@@ -96,6 +96,7 @@ class PhysicalMemory final : public GuestMemory {
 
   Bus& bus_;
   uint64_t ram_size_;
+  void* allocation_ = nullptr;  // ram_ is its first whole page
   uint8_t* ram_ = nullptr;
   uint8_t* dirty_ = nullptr;
   uint64_t* code_ = nullptr;

@@ -133,7 +133,7 @@ bool walk(CpuState& s, PhysicalMemory& memory, const PagingLimits& limits, uint6
     bool access_disabled = s.pkru >> 2 * key & 1, write_disabled = s.pkru >> (2 * key + 1) & 1;
     bool write_blocked = access_disabled || (write_disabled && (access.user || s.cr0 & cr0::WP));
     key_blocks = write ? write_blocked : access_disabled;
-    if (write_blocked) may_write = write && !key_blocks ? may_write : false;
+    if (write_blocked) may_write = false;
     if (access_disabled) may_read = false;
   }
   bool allowed = fetch ? may_fetch : write ? (may_write && !key_blocks) : (may_read && !key_blocks);

@@ -1,6 +1,5 @@
 // The decoder: lengths and legality by hand-picked bytes, and against Zydis over random ones.
 #include <catch2/catch.hpp>
-
 #include <cstring>
 #include <map>
 #include <string>
@@ -45,10 +44,14 @@ std::string decoded(unsigned bits, const std::string& hex) {
   std::vector<uint8_t> bytes = bytes_of(hex);
   Instruction in;
   switch (decoder().decode(bytes, bits, in)) {
-    case DecodeResult::invalid: return "#UD";
-    case DecodeResult::too_long: return "too long";
-    case DecodeResult::needs_more: return "needs more";
-    case DecodeResult::ok: break;
+    case DecodeResult::invalid:
+      return "#UD";
+    case DecodeResult::too_long:
+      return "too long";
+    case DecodeResult::needs_more:
+      return "needs more";
+    case DecodeResult::ok:
+      break;
   }
   if (in.length != bytes.size()) return "length " + std::to_string(in.length);
   const Row& row = rows[in.row];
@@ -89,15 +92,15 @@ TEST_CASE("decode: Bytes and what they are", "[decode]") {
       {64, "f3 41 90", "XCHG Zv,rAX/32"},
 
       // Addresses
-      {64, "8b 05 00 00 00 00", "MOV Gv,Ev/32"},        // RIP-relative
-      {64, "8b 04 25 00 00 00 00", "MOV Gv,Ev/32"},     // absolute
+      {64, "8b 05 00 00 00 00", "MOV Gv,Ev/32"},     // RIP-relative
+      {64, "8b 04 25 00 00 00 00", "MOV Gv,Ev/32"},  // absolute
       {64, "8b 44 24 08", "MOV Gv,Ev/32"},
       {64, "67 8b 84 24 00 00 00 00", "MOV Gv,Ev/32"},
       {16, "8b 46 08", "MOV Gv,Ev/16"},
       {16, "8b 06 00 10", "MOV Gv,Ev/16"},
       {16, "67 8b 04 24", "MOV Gv,Ev/16"},
       {32, "67 8b 86 00 00", "MOV Gv,Ev/32"},
-      {64, "8d c0", "#UD"},                             // LEA of a register
+      {64, "8d c0", "#UD"},  // LEA of a register
 
       // Prefixes that choose another instruction, and the features behind them
       {64, "0f bc c1", "BSF Gv,Ev/32"},
@@ -142,8 +145,8 @@ TEST_CASE("decode: Bytes and what they are", "[decode]") {
       {64, "c4 e2 60 f2 c1", "ANDN Gy,By,Ey/32"},
       {64, "c4 e2 e0 f2 c1", "ANDN Gy,By,Ey/64"},
       {32, "c4 e2 60 f2 c1", "ANDN Gy,By,Ey/32"},
-      {64, "c4 e2 64 f2 c1", "#UD"},                    // VEX.L must be 0
-      {64, "66 c4 e2 60 f2 c1", "#UD"},                 // 66, F2, F3, LOCK and REX may not stand before VEX
+      {64, "c4 e2 64 f2 c1", "#UD"},     // VEX.L must be 0
+      {64, "66 c4 e2 60 f2 c1", "#UD"},  // 66, F2, F3, LOCK and REX may not stand before VEX
       {64, "f3 c4 e2 60 f2 c1", "#UD"},
       {64, "f0 c4 e2 60 f2 c1", "#UD"},
       {64, "48 c4 e2 60 f2 c1", "#UD"},
@@ -151,8 +154,8 @@ TEST_CASE("decode: Bytes and what they are", "[decode]") {
       {64, "c4 e2 60 f3 c9", "BLSR By,Ey/32"},
       {64, "c4 e2 60 f3 c1", "#UD"},
       {64, "c4 e3 7b f0 c1 05", "RORX Gy,Ey,Ib/32"},
-      {64, "c4 e3 73 f0 c1 05", "#UD"},                 // VEX.vvvv names nothing, so it must be 1111b
-      {64, "c4 e0 60 f2 c1", "#UD"},                    // no such map
+      {64, "c4 e3 73 f0 c1 05", "#UD"},  // VEX.vvvv names nothing, so it must be 1111b
+      {64, "c4 e0 60 f2 c1", "#UD"},     // no such map
 
       // The end of the bytes, and of what an instruction may have
       {64, "48", "needs more"},
@@ -183,8 +186,10 @@ TEST_CASE("decode: A prefix of an instruction needs more, and no more bytes chan
     Instruction whole, part;
     if (decoder().decode(bytes, bits, whole) != DecodeResult::ok) continue;
     for (unsigned n = 0; n < whole.length; ++n)
-      if (decoder().decode({bytes, n}, bits, part) == DecodeResult::ok) FAIL("decoded from " << n << " of " << unsigned{whole.length} << " bytes");
-    if (decoder().decode({bytes, whole.length}, bits, part) != DecodeResult::ok || part.row != whole.row) FAIL("bytes behind the end matter");
+      if (decoder().decode({bytes, n}, bits, part) == DecodeResult::ok)
+        FAIL("decoded from " << n << " of " << unsigned{whole.length} << " bytes");
+    if (decoder().decode({bytes, whole.length}, bits, part) != DecodeResult::ok || part.row != whole.row)
+      FAIL("bytes behind the end matter");
   }
 }
 
@@ -197,12 +202,14 @@ bool is_not_modelled(const ZydisDecodedInstruction& z) {
   std::string set = ZydisISASetGetString(z.meta.isa_set);
   for (const char* prefix : {"AVX512", "AMD3DNOW", "KEYLOCKER", "KNC", "PADLOCK", "TDX", "SGX", "AMD_INVLPGB"})
     if (set.starts_with(prefix)) return true;
-  static const char* const sets[] = {
-      "SVM", "FMA4", "XOP", "TBM", "LWP", "SSE4A", "CLZERO", "MCOMMIT", "RDPRU", "SNP",               // AMD's
-      "AMD",                                                                                          // SYSCALL outside 64-bit mode
-      "VTX", "VMFUNC", "SMX",                                                                         // not yet
-      "CET", "RTM", "TSX_LDTRK", "WAITPKG", "GFNI", "AVX_GFNI", "VAES", "VPCLMULQDQ", "AVX_VNNI", "MOVDIR", "ENQCMD", "PT", "CLWB",
-      "PCONFIG", "SERIALIZE", "UINTR", "HRESET", "CLDEMOTE", "PTWRITE", "MONITORX", "AMX_TILE", "AMX_INT8", "AMX_BF16"};
+  static const char* const sets[] = {"SVM",     "FMA4",       "XOP",       "TBM",      "LWP",     "SSE4A",
+                                     "CLZERO",  "MCOMMIT",    "RDPRU",     "SNP",  // AMD's
+                                     "AMD",                                        // SYSCALL outside 64-bit mode
+                                     "VTX",     "VMFUNC",     "SMX",               // not yet
+                                     "CET",     "RTM",        "TSX_LDTRK", "WAITPKG",  "GFNI",    "AVX_GFNI",
+                                     "VAES",    "VPCLMULQDQ", "AVX_VNNI",  "MOVDIR",   "ENQCMD",  "PT",
+                                     "CLWB",    "PCONFIG",    "SERIALIZE", "UINTR",    "HRESET",  "CLDEMOTE",
+                                     "PTWRITE", "MONITORX",   "AMX_TILE",  "AMX_INT8", "AMX_BF16"};
   for (const char* s : sets)
     if (set == s) return true;
   return false;
@@ -212,9 +219,11 @@ bool is_not_modelled(const ZydisDecodedInstruction& z) {
 const char* why_accepted(const Instruction& in) {
   const Row& row = rows[in.row];
   std::string_view name = row.mnemonic, operands = row.operands;
-  if (operands.find('C') == 0 || operands.find(",C") != operands.npos || operands.find('D') == 0 || operands.find(",D") != operands.npos)
+  if (operands.find('C') == 0 || operands.find(",C") != operands.npos || operands.find('D') == 0 ||
+      operands.find(",D") != operands.npos)
     return "which control and debug registers exist is asked when the instruction runs";
-  if (name == "MOV" && operands.find('S') != operands.npos) return "which segment registers exist is asked when the instruction runs";
+  if (name == "MOV" && operands.find('S') != operands.npos)
+    return "which segment registers exist is asked when the instruction runs";
   if (name == "NOP" && (in.opcode == 0x1a || in.opcode == 0x1b)) return "0F 1A and 0F 1B are MPX to Zydis, and NOPs without MPX";
   return nullptr;
 }
@@ -241,11 +250,14 @@ void compare_with_zydis(uint64_t cases, uint64_t seed) {
                      bits == 16   ? ZYDIS_MACHINE_MODE_LONG_COMPAT_16
                      : bits == 32 ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32
                                   : ZYDIS_MACHINE_MODE_LONG_64,
-                     bits == 16 ? ZYDIS_STACK_WIDTH_16 : bits == 32 ? ZYDIS_STACK_WIDTH_32 : ZYDIS_STACK_WIDTH_64);
+                     bits == 16   ? ZYDIS_STACK_WIDTH_16
+                     : bits == 32 ? ZYDIS_STACK_WIDTH_32
+                                  : ZYDIS_STACK_WIDTH_64);
     uint64_t agreed = 0;
     for (uint64_t i = 0; i < cases; ++i) {
       // Up to three prefixes, then a bias towards the larger opcode maps and VEX.
-      static constexpr uint8_t prefixes[] = {0x66, 0x66, 0xf2, 0xf3, 0xf0, 0x67, 0x2e, 0x36, 0x26, 0x3e, 0x64, 0x65, 0x48, 0x41, 0x44, 0x4f};
+      static constexpr uint8_t prefixes[] = {0x66, 0x66, 0xf2, 0xf3, 0xf0, 0x67, 0x2e, 0x36,
+                                             0x26, 0x3e, 0x64, 0x65, 0x48, 0x41, 0x44, 0x4f};
       uint8_t bytes[16];
       for (unsigned k = 0; k < 16; k += 8) {
         uint64_t v = random();
@@ -273,8 +285,8 @@ void compare_with_zydis(uint64_t cases, uint64_t seed) {
                       ZydisMnemonicGetString(z.mnemonic) + " " + std::to_string(bits) + " " + hex_of(bytes, 15)];
       } else if (theirs) {
         if (!is_not_modelled(z))
-          ++unexplained["refused: " + std::to_string(bits) + " " + ZydisMnemonicGetString(z.mnemonic) + " [" + ZydisISASetGetString(z.meta.isa_set) +
-                        "] " + hex_of(bytes, z.length)];
+          ++unexplained["refused: " + std::to_string(bits) + " " + ZydisMnemonicGetString(z.mnemonic) + " [" +
+                        ZydisISASetGetString(z.meta.isa_set) + "] " + hex_of(bytes, z.length)];
       } else if (result == DecodeResult::ok && !why_accepted(in)) {
         ++unexplained["accepted: " + std::to_string(bits) + " " + rows[in.row].mnemonic + " " + hex_of(bytes, in.length)];
       }

@@ -1,15 +1,13 @@
 // Every inline row in both value domains: as the interpreter runs it, and recorded as a tree and evaluated. A row that
 // compiles in only one of them does not get this far.
-#include "cpu/handlers/instances.h"
-
-#include <catch2/catch.hpp>
-
 #include <array>
+#include <catch2/catch.hpp>
 #include <memory>
 #include <string>
 #include <utility>
 
 #include "cpu/decode.h"
+#include "cpu/handlers/instances.h"
 #include "cpu/vectors/vector_runner.h"
 #include "tests/silicon/generator.h"
 #include "tests/tree_evaluator.h"
@@ -80,7 +78,8 @@ std::string differences(const VectorRunner& a, VectorRunner::End a_end, const Ve
     auto& x = a.changes()[i];
     auto& y = b.changes()[i];
     differ("address", x.address, y.address);
-    if (x.bytes.size() != y.bytes.size() || std::memcmp(x.bytes.data(), y.bytes.data(), x.bytes.size()) != 0) text += " bytes at " + hex(x.address);
+    if (x.bytes.size() != y.bytes.size() || std::memcmp(x.bytes.data(), y.bytes.data(), x.bytes.size()) != 0)
+      text += " bytes at " + hex(x.address);
   }
   return text;
 }
@@ -126,7 +125,8 @@ TEST_CASE("domain: A tree does what the interpreter does, row by row", "[domain]
         if (text.empty()) continue;
         std::string code;
         for (unsigned i = 0; i < c.length; ++i) code += hex(c.code[i]) + " ";
-        FAIL_CHECK("seed " << seed << ", " << bits << " bits: " << code << rows[in.row].mnemonic << " " << rows[in.row].operands << ":" << text);
+        FAIL_CHECK("seed " << seed << ", " << bits << " bits: " << code << rows[in.row].mnemonic << " " << rows[in.row].operands
+                           << ":" << text);
         break;
       }
     }

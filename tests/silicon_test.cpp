@@ -11,7 +11,7 @@ TEST_CASE("Every integer and string row does what the processor does", "[silicon
     INFO("family " << family << ", seed 1; the differing cases are printed");
     silicon::Options options;
     options.family = family;
-    options.seconds = 6;
+    options.cases = 400'000;
     CHECK(silicon::run(options) == 0);
   }
 }
@@ -21,7 +21,7 @@ TEST_CASE("Every x87, MMX, SSE and crypto row does what the processor does", "[s
     INFO("family " << family << ", seed 1; the differing cases are printed");
     silicon::Options options;
     options.family = family;
-    options.seconds = 3;
+    options.cases = 150'000;
     CHECK(silicon::run(options) == 0);
   }
 }

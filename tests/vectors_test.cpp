@@ -1,6 +1,5 @@
 // The vectors stream: what goes in, what comes out.
 #include <catch2/catch.hpp>
-
 #include <cstring>
 #include <vector>
 

@@ -2,8 +2,8 @@
 //
 // A Recording has nodes, which compute from the state that the instruction started with and from what it loaded, and effects,
 // in the order in which the text had them. An effect that may fault ends the instruction there if it does. Conditions
-// stay inside nodes (`select`): an effect happens always, except a branch, which comes last. So a recording has no control flow of
-// its own, and code can be made from it in one pass.
+// stay inside nodes (`select`): an effect happens always, except a branch, which comes last. So a recording has no control flow
+// of its own, and code can be made from it in one pass.
 //
 // A Value does not convert to bool. A text that asks `if` of one compiles in Concrete and not here; since every inline row is
 // instantiated in both (tests/domain_test.cpp), that is a build error.
@@ -19,12 +19,35 @@ namespace matryoshka::tree {
 enum class Operator : uint8_t {
   constant,
   // The state at the start: a general register, the two words of StatusFlags, DF, the address behind the instruction.
-  gpr, flag_result, flag_aux, direction_flag, next_rip,
+  gpr,
+  flag_result,
+  flag_aux,
+  direction_flag,
+  next_rip,
   loaded,         // by the effect with this number
   out_of_bounds,  // whether a jump there would be #GP
-  add, subtract, multiply, multiply_high, multiply_high_signed, and_, or_, xor_, not_, shift_left, shift_right, arithmetic_shift_right,
-  equal, not_equal, less, greater_or_equal, less_signed, select,
-  count_leading_zeros, count_trailing_zeros, count_ones, reverse_bytes
+  add,
+  subtract,
+  multiply,
+  multiply_high,
+  multiply_high_signed,
+  and_,
+  or_,
+  xor_,
+  not_,
+  shift_left,
+  shift_right,
+  arithmetic_shift_right,
+  equal,
+  not_equal,
+  less,
+  greater_or_equal,
+  less_signed,
+  select,
+  count_leading_zeros,
+  count_trailing_zeros,
+  count_ones,
+  reverse_bytes
 };
 
 using NodeId = uint32_t;
@@ -40,11 +63,15 @@ enum class EffectKind : uint8_t {
   load_for_store,  // the same, checked for the store that follows it
   store,           // to the memory operand
   store_back,      // to where `place`, a load_for_store, was
-  stack_load, stack_store,  // at an address in the stack segment
-  set_gpr, set_flags, set_direction_flag,
-  fault_if,        // `vector` if the condition holds; with an error code of zero where the vector has one
-  check_target,    // #GP(0) if the target is out of bounds
-  jump, branch
+  stack_load,
+  stack_store,  // at an address in the stack segment
+  set_gpr,
+  set_flags,
+  set_direction_flag,
+  fault_if,      // `vector` if the condition holds; with an error code of zero where the vector has one
+  check_target,  // #GP(0) if the target is out of bounds
+  jump,
+  branch
 };
 
 struct Effect {
@@ -125,9 +152,7 @@ class Tree {
     return bits == 64 ? v : arithmetic_shift_right(v << (64 - bits), constant(64 - bits));
   }
   Value arithmetic_shift_right(Value v, Value count) { return v.binary(Operator::arithmetic_shift_right, count); }
-  Value select(Value condition, Value a, Value b) {
-    return {&r_, r_.node(Operator::select, 0, a.id(), b.id(), condition.id())};
-  }
+  Value select(Value condition, Value a, Value b) { return {&r_, r_.node(Operator::select, 0, a.id(), b.id(), condition.id())}; }
   Value less_signed(Value a, Value b) { return a.binary(Operator::less_signed, b); }
   Value multiply_high(Value a, Value b) { return a.binary(Operator::multiply_high, b); }
   Value multiply_high_signed(Value a, Value b) { return a.binary(Operator::multiply_high_signed, b); }
@@ -298,10 +323,14 @@ class Tree {
     switch (o.kind) {
       case OperandClass::general_rm:
       case OperandClass::general_opcode:
-      case OperandClass::register_rm: return op_.rm;
-      case OperandClass::general_reg: return op_.reg;
-      case OperandClass::vex_general: return op_.extra;
-      default: return o.number * 8;
+      case OperandClass::register_rm:
+        return op_.rm;
+      case OperandClass::general_reg:
+        return op_.reg;
+      case OperandClass::vex_general:
+        return op_.extra;
+      default:
+        return o.number * 8;
     }
   }
   template <unsigned N>
@@ -318,7 +347,8 @@ class Tree {
   void write_register(Operand<N> which, Value v) {
     put_general(register_offset(which), bits_of(which), v);
   }
-  // A 32-bit result clears the upper half; 8- and 16-bit ones leave the rest alone. Under a condition the old value may stay whole.
+  // A 32-bit result clears the upper half; 8- and 16-bit ones leave the rest alone. Under a condition the old value may stay
+  // whole.
   void put_general(unsigned offset, unsigned bits, Value v, const Value* condition = nullptr, Value old = {}) {
     unsigned n = offset / 8, shift = offset % 8 * 8;
     if (bits < 32) {

@@ -187,7 +187,8 @@ bool VectorRunner::window(uint64_t address, std::span<const uint8_t> bytes, uint
   while (!bytes.empty()) {
     uint64_t in_page = address & (page_size - 1);
     auto size = static_cast<size_t>(std::min<uint64_t>(bytes.size(), page_size - in_page));
-    if (mode_ == Mode::real16 ? address >= real_bytes || !memory_.is_ram(address) : mode_ != Mode::long64 && address >> 32) return false;
+    if (mode_ == Mode::real16 ? address >= real_bytes || !memory_.is_ram(address) : mode_ != Mode::long64 && address >> 32)
+      return false;
     Page* p = page(address - in_page, access);
     if (!p) return false;
     std::memcpy(p->initial + in_page, bytes.data(), size);
@@ -224,9 +225,12 @@ VectorRunner::End VectorRunner::run(uint64_t instructions, uint64_t stop_address
   End end = End::completed;
   for (uint64_t n = 0; n < instructions && cpu_->state.rip != stop_address; ++n) {
     bool finished = run_one();
-    if (event_) end = End::exception;
-    else if (cpu_->state.activity != Activity::active) end = End::halted;
-    else if (!finished) end = End::unfinished;
+    if (event_)
+      end = End::exception;
+    else if (cpu_->state.activity != Activity::active)
+      end = End::halted;
+    else if (!finished)
+      end = End::unfinished;
     if (end != End::completed) break;
   }
   return finish(end);

@@ -27,10 +27,10 @@ class VectorRunner final : private ProcessorHost {
  public:
   enum class Mode : uint8_t { real16, protected16, protected32, long64 };
   enum class End : uint8_t {
-    completed,   // the instructions asked for, or the stop address was reached
-    exception,   // RIP is where the exception would have pushed it
+    completed,  // the instructions asked for, or the stop address was reached
+    exception,  // RIP is where the exception would have pushed it
     halted,
-    unfinished   // a repeated instruction did not end within the allowed iterations
+    unfinished  // a repeated instruction did not end within the allowed iterations
   };
   struct Exception {
     uint8_t vector = 0;
@@ -55,8 +55,8 @@ class VectorRunner final : private ProcessorHost {
   // Places bytes. A page has the rights of all its windows together. False if there are too many pages, or no such memory.
   [[nodiscard]] bool window(uint64_t address, std::span<const uint8_t> bytes, uint8_t access);
   End run(uint64_t instructions, uint64_t stop_address = nowhere);
-  // The same with an engine of the caller's own, for one instruction: `engine(Processor&)` leaves what it met in Processor::fault,
-  // with RIP at the instruction.
+  // The same with an engine of the caller's own, for one instruction: `engine(Processor&)` leaves what it met in
+  // Processor::fault, with RIP at the instruction.
   template <class Engine>
   End run_with(Engine engine) {
     start();
@@ -75,12 +75,12 @@ class VectorRunner final : private ProcessorHost {
  private:
   struct Page {
     uint64_t linear;
-    uint8_t* bytes;        // in RAM
-    uint8_t* initial;      // what run() began with
+    uint8_t* bytes;    // in RAM
+    uint8_t* initial;  // what run() began with
     uint8_t access;
-    bool mapped;           // by the page tables
-    bool present;          // some window of this case touches it
-    uint16_t low, high;    // only [low, high) may hold anything but zeros
+    bool mapped;         // by the page tables
+    bool present;        // some window of this case touches it
+    uint16_t low, high;  // only [low, high) may hold anything but zeros
   };
 
   void triple_fault() override;

@@ -106,7 +106,8 @@ size_t VectorStream::feed(std::span<const uint8_t> in, std::vector<uint8_t>& out
       return 0;
     }
     if (given != version) {
-      error_ = "the cases are of version " + std::to_string(given) + ", and this program knows version " + std::to_string(version);
+      error_ =
+          "the cases are of version " + std::to_string(given) + ", and this program knows version " + std::to_string(version);
       return 0;
     }
     out.insert(out.end(), in.begin(), in.begin() + header_size);
@@ -117,7 +118,8 @@ size_t VectorStream::feed(std::span<const uint8_t> in, std::vector<uint8_t>& out
     uint32_t size;
     std::memcpy(&size, in.data() + used, sizeof size);
     if (size > largest_case) {
-      error_ = "case " + std::to_string(cases_) + " claims " + std::to_string(size) + " bytes; the largest may have " + std::to_string(largest_case);
+      error_ = "case " + std::to_string(cases_) + " claims " + std::to_string(size) + " bytes; the largest may have " +
+               std::to_string(largest_case);
       break;
     }
     if (in.size() - used - sizeof size < size) break;
@@ -141,7 +143,10 @@ void VectorStream::run_case(std::span<const uint8_t> record, std::vector<uint8_t
   uint64_t flags = 0;
   general_section(read, s.gpr, s.rip, flags);
   s.set_rflags(flags);
-  auto paging = [&] { return (s.cr0 & (cr0::PE | cr0::PG)) ^ (s.cr4 & (cr4::PAE | cr4::LA57)) << 32 ^ (s.msr.efer & (efer::LME | efer::LMA | efer::NXE)) << 40; };
+  auto paging = [&] {
+    return (s.cr0 & (cr0::PE | cr0::PG)) ^ (s.cr4 & (cr4::PAE | cr4::LA57)) << 32 ^
+           (s.msr.efer & (efer::LME | efer::LMA | efer::NXE)) << 40;
+  };
   uint64_t usual_paging = paging();
   all_sections(read, s, sections);
   served = served && paging() == usual_paging;
@@ -160,10 +165,18 @@ void VectorStream::run_case(std::span<const uint8_t> record, std::vector<uint8_t
   Ending ending = refused;
   if (served) {
     switch (runner_.run(instructions, stop)) {
-      case VectorRunner::End::completed: ending = completed; break;
-      case VectorRunner::End::exception: ending = exception; break;
-      case VectorRunner::End::halted: ending = halted; break;
-      case VectorRunner::End::unfinished: ending = unfinished; break;
+      case VectorRunner::End::completed:
+        ending = completed;
+        break;
+      case VectorRunner::End::exception:
+        ending = exception;
+        break;
+      case VectorRunner::End::halted:
+        ending = halted;
+        break;
+      case VectorRunner::End::unfinished:
+        ending = unfinished;
+        break;
     }
   }
 

@@ -55,6 +55,7 @@ std::string load_by_addresses(const BootRequest& request, size_t header, GuestMe
 
 std::string load_elf(const BootRequest& request, GuestMemory& memory, Image& image) {
   const BootFile& kernel = request.kernel;
+  if (!ElfFile::is_elf(kernel.bytes)) return kernel.name + " is damaged: its Multiboot header has no addresses, and it is no ELF file";
   ElfFile elf;
   if (std::string refusal = elf.parse(kernel.name, kernel.bytes); !refusal.empty()) return refusal;
   if (std::string refusal = place_segments(kernel.name, kernel.bytes, elf, request.ram_size, memory, image.end); !refusal.empty())

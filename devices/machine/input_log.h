@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cpu/state/archive.h"
+#include "devices/bus/clock.h"
 #include "devices/machine/machine.h"
 
 namespace matryoshka {
@@ -15,11 +16,14 @@ struct InputEvent {
   uint64_t tick = 0;
   uint64_t value = 0;  // resize: columns and rows; ratio and skip: their number
   Bytes bytes = {};
+  static constexpr uint64_t most_ratio = uint64_t{1000} << 32;  // nanoseconds per tick, as Clock has them
 
   void serialize(Archive& ar) {
     ar(kind, tick, value);
     ar.vector(bytes, 1 << 20);
     ar.require(kind <= Kind::last, "the recording holds an input of an unknown kind");
+    ar.require(kind != Kind::ratio || (value != 0 && value <= most_ratio), "the recording has an impossible rate of time");
+    ar.require(kind != Kind::skip || value <= Clock::never / 4, "the recording leads to the end of time");
   }
 };
 

@@ -294,7 +294,7 @@ StopReason Board::run(uint64_t ticks) {
 }
 
 void Board::skip_idle(uint64_t time) {
-  idle_nanoseconds_ += time - clock_.now();
+  if (time > clock_.now()) idle_nanoseconds_ += time - clock_.now();
   clock_.skip_to(time);
   clock_.run_due();
   cpu_.notice();

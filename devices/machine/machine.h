@@ -14,6 +14,9 @@ namespace matryoshka {
 
 using Bytes = std::vector<uint8_t>;
 
+// A snapshot counts the bytes of an image in 32 bits.
+constexpr size_t most_image_bytes = 0xffffffff;
+
 struct Image {
   std::string name;  // for error sentences: the file's name as the user gave it
   Bytes bytes;

@@ -586,6 +586,7 @@ std::string help_text() {
       "In a terminal Ctrl-A X ends the run, and Ctrl-A Ctrl-A sends Ctrl-A.\n"
       "\n"
       "Exit status: 0 power-off, reset with -no-reboot, match of --until or --stop-at;\n"
+      "1 not all could be written that was asked for;\n"
       "2 an error in the options or files; 3 a limit, or a guest that has halted for\n"
       "good; 4 a triple fault with -no-reboot; from isa-debug-exit what QEMU makes of\n"
       "the value: value * 2 + 1.\n";

@@ -20,7 +20,6 @@ namespace {
 constexpr char magic[] = "MATRYOSHKA SNAPSHOT";
 constexpr char log_magic[] = "MATRYOSHKA RECORDING";
 constexpr uint32_t format_version = 1;
-constexpr size_t most_image_bytes = size_t{3} << 30;
 
 // A 64-bit hash over words, strong enough to tell states apart and fast enough for all of RAM; not against an adversary.
 class Hash {
@@ -126,7 +125,9 @@ void serialize_ram(Archive& ar, PhysicalMemory& memory) {
     ar(end);
     return;
   }
-  std::memset(ram.data(), 0, ram.size());
+  // Pages of zeroes stay untouched, so that the host need not provide them.
+  for (uint32_t page = 0; page < pages; ++page)
+    if (uint8_t* bytes = ram.data() + uint64_t{page} * page_size; !is_zero(bytes)) std::memset(bytes, 0, page_size);
   for (uint32_t page = 0, expected = 0;; expected = page + 1) {
     ar(page);
     if (!ar.ok() || page == last) return;
@@ -174,9 +175,7 @@ void MachineConfig::serialize(Archive& ar) {
 void Board::serialize(Archive& ar) {
   ar(clock_, entropy_, wires_, idle_nanoseconds_, real_now_, paced_ticks_, reset_wanted_);
   cpu_.serialize(ar);
-  each_device([&](Device& device) { device.serialize(ar); });
-  for (auto& disk : disks_) disk->serialize(ar);
-  if (shared_) shared_->serialize(ar);
+  each_device([&](Device& device) { device.serialize(ar); });  // a drive with its disk, the share with its files
 }
 
 uint64_t Board::state_hash() {

@@ -1,7 +1,8 @@
 #include "tests/silicon/campaign.h"
 
-#include <chrono>
 #include <cpuid.h>
+
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -22,8 +23,19 @@ using namespace matryoshka;
 
 // The first group holds only where nothing faulted.
 enum class When {
-  always, count_not_one, count_from_width, count_above_width, memory_form,
-  repeat_prefix, near_branch_66, faulted, one_faulted, wrapped, two_faults, unaligned, unaligned_16
+  always,
+  count_not_one,
+  count_from_width,
+  count_above_width,
+  memory_form,
+  repeat_prefix,
+  near_branch_66,
+  faulted,
+  one_faulted,
+  wrapped,
+  two_faults,
+  unaligned,
+  unaligned_16
 };
 constexpr uint64_t CF = rflags::CF, PF = rflags::PF, AF = rflags::AF, ZF = rflags::ZF, SF = rflags::SF, OF = rflags::OF;
 constexpr uint64_t RESULT = uint64_t{1} << 63, EVERYTHING = uint64_t{1} << 62, REGISTERS = uint64_t{1} << 61,
@@ -77,21 +89,39 @@ uint64_t masked_for(const Case& c, const Instruction& in, const Outcome& want, c
     Count n = shift_count(c, in);
     bool holds = true;
     switch (m.when) {
-      case When::always: break;
-      case When::count_not_one: holds = n.count > 1; break;
-      case When::count_from_width: holds = n.count >= n.width; break;
-      case When::count_above_width: holds = n.count > n.width; break;
-      case When::memory_form: holds = in.is_memory; break;
-      case When::one_faulted: holds = want.exception != got.exception; break;
-      case When::repeat_prefix: holds = in.rep || in.repne; break;
-      case When::near_branch_66: holds = c.trapped && c.bits == 64 && in.operand_size_prefix; break;
-      case When::faulted: holds = want.exception != Outcome::none && want.exception == got.exception; break;
+      case When::always:
+        break;
+      case When::count_not_one:
+        holds = n.count > 1;
+        break;
+      case When::count_from_width:
+        holds = n.count >= n.width;
+        break;
+      case When::count_above_width:
+        holds = n.count > n.width;
+        break;
+      case When::memory_form:
+        holds = in.is_memory;
+        break;
+      case When::one_faulted:
+        holds = want.exception != got.exception;
+        break;
+      case When::repeat_prefix:
+        holds = in.rep || in.repne;
+        break;
+      case When::near_branch_66:
+        holds = c.trapped && c.bits == 64 && in.operand_size_prefix;
+        break;
+      case When::faulted:
+        holds = want.exception != Outcome::none && want.exception == got.exception;
+        break;
       case When::wrapped:
         holds = c.bits == 32 && (want.exception == GP_vector || want.exception == SS_vector) &&
                 (got.exception == PF_vector || got.exception == AC_vector);
         break;
       case When::two_faults:
-        holds = got.exception == GP_vector && (want.exception == SS_vector || want.exception == PF_vector || want.exception == AC_vector);
+        holds = got.exception == GP_vector &&
+                (want.exception == SS_vector || want.exception == PF_vector || want.exception == AC_vector);
         break;
       case When::unaligned:
       case When::unaligned_16: {
@@ -152,7 +182,8 @@ void run_model(VectorRunner& runner, const Case& c, Outcome& out) {
     for (unsigned i = 0; i < 16; ++i) out.fx.xmm[i][0] = r.xmm[i].q[0], out.fx.xmm[i][1] = r.xmm[i].q[1];
     out.fx.control = r.x87.control, out.fx.status = r.x87.status, out.fx.tags = r.x87.valid;
     CpuState& w = const_cast<CpuState&>(r);
-    for (unsigned i = 0; i < 8; ++i) out.fx.st[i].significand = w.x87.st(i).significand, out.fx.st[i].sign_exponent = w.x87.st(i).sign_exponent;
+    for (unsigned i = 0; i < 8; ++i)
+      out.fx.st[i].significand = w.x87.st(i).significand, out.fx.st[i].sign_exponent = w.x87.st(i).sign_exponent;
   }
 }
 
@@ -171,7 +202,8 @@ std::string hex_bytes(const uint8_t* p, size_t n) {
   return s;
 }
 
-constexpr const char* names[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"};
+constexpr const char* names[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+                                   "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
 
 // How many representable values lie from one to the other, as far as a caller cares.
 template <class Register>
@@ -223,14 +255,16 @@ std::string differences(const Case& c, const Instruction& in, const Outcome& wan
       for (unsigned k = 0; k < c.window[i].size; ++k)
         if (want.bytes[i][k] != got.bytes[i][k]) {
           unsigned n = std::min<unsigned>(16, c.window[i].size - k);
-          text += " [" + hex_text(c.window[i].address + k) + "] " + hex_bytes(want.bytes[i] + k, n) + "/" + hex_bytes(got.bytes[i] + k, n);
+          text += " [" + hex_text(c.window[i].address + k) + "] " + hex_bytes(want.bytes[i] + k, n) + "/" +
+                  hex_bytes(got.bytes[i] + k, n);
           break;
         }
   differ("stray", want.stray, got.stray);
   if (c.floating) {
     differ("mxcsr", want.fx.mxcsr, got.fx.mxcsr);
     for (unsigned i = 0; i < (c.bits == 64 ? 16 : 8); ++i)
-      for (unsigned k = 0; k < 2 && !(masked & XMM); ++k) differ("xmm" + std::to_string(i) + (k ? "h" : "l"), want.fx.xmm[i][k], got.fx.xmm[i][k]);
+      for (unsigned k = 0; k < 2 && !(masked & XMM); ++k)
+        differ("xmm" + std::to_string(i) + (k ? "h" : "l"), want.fx.xmm[i][k], got.fx.xmm[i][k]);
     differ("fcw", want.fx.control, got.fx.control);
     constexpr unsigned c1 = 0x200;
     if (masked & X87) return text;
@@ -255,11 +289,14 @@ std::string describe(const Case& c, const Instruction& in) {
     s += " [" + hex_text(c.window[i].address) + "]=" + hex_bytes(c.window[i].bytes, c.window[i].size);
   }
   if (c.floating) {
-    s += " mxcsr=" + hex_text(c.fx.mxcsr) + " fcw=" + hex_text(c.fx.control) + " fsw=" + hex_text(c.fx.status) + " tags=" + hex_text(c.fx.tags);
+    s += " mxcsr=" + hex_text(c.fx.mxcsr) + " fcw=" + hex_text(c.fx.control) + " fsw=" + hex_text(c.fx.status) +
+         " tags=" + hex_text(c.fx.tags);
     if (row.family == Family::x87 || row.family == Family::mmx)
-      for (unsigned i = 0; i < 8; ++i) s += " st" + std::to_string(i) + "=" + hex_text(c.fx.st[i].sign_exponent) + ":" + hex_text(c.fx.st[i].significand);
+      for (unsigned i = 0; i < 8; ++i)
+        s += " st" + std::to_string(i) + "=" + hex_text(c.fx.st[i].sign_exponent) + ":" + hex_text(c.fx.st[i].significand);
     else
-      for (unsigned i = 0; i < 16; ++i) s += " xmm" + std::to_string(i) + "=" + hex_text(c.fx.xmm[i][1]) + ":" + hex_text(c.fx.xmm[i][0]);
+      for (unsigned i = 0; i < 16; ++i)
+        s += " xmm" + std::to_string(i) + "=" + hex_text(c.fx.xmm[i][1]) + ":" + hex_text(c.fx.xmm[i][0]);
   }
   return s;
 }
@@ -391,10 +428,10 @@ int run(const Options& o) {
   std::printf("seed %llu: %llu cases over %u rows, %llu differ in %u rows; %u rows without cases, %u not on this processor\n",
               static_cast<unsigned long long>(o.seed), static_cast<unsigned long long>(done), rows_run,
               static_cast<unsigned long long>(failures), rows_failed, rows_without, rows_absent);
-  std::printf("cases/s: %.0f generated, %.0f on silicon, %.0f on the model with comparison\n", static_cast<double>(done) / generator_time,
-              static_cast<double>(done) / native_time, static_cast<double>(done) / model_time);
+  std::printf("cases/s: %.0f generated, %.0f on silicon, %.0f on the model with comparison\n",
+              static_cast<double>(done) / generator_time, static_cast<double>(done) / native_time,
+              static_cast<double>(done) / model_time);
   return failures == 0 && rows_without == 0 ? 0 : 1;
 }
 
 }  // namespace silicon
-

@@ -12,12 +12,12 @@ constexpr uint64_t page = 4096;
 constexpr uint64_t exchange_at = 0x12345000;  // silicon only: what the entry and exit code moves registers through
 constexpr uint64_t code64_at = 0x23456000;    // one page; the instruction ends where the page does, the next leads out
 constexpr uint64_t code32_at = 0x23556000;
-constexpr uint64_t trap_at = 0x23656000;      // three pages of INT3, for instructions that jump
+constexpr uint64_t trap_at = 0x23656000;  // three pages of INT3, for instructions that jump
 constexpr uint64_t trap_pages = 3;
-constexpr uint64_t data_at = 0x34567000;      // two writable pages, then a read-only one
+constexpr uint64_t data_at = 0x34567000;  // two writable pages, then a read-only one
 constexpr uint64_t data_pages = 2;
 constexpr uint64_t read_only_at = data_at + data_pages * page;
-constexpr uint64_t stack_at = 0x34812000;     // one page
+constexpr uint64_t stack_at = 0x34812000;                       // one page
 constexpr uint64_t fs_base = 0x10040000, gs_base = 0x0ffe1230;  // 64-bit mode only
 
 // FXSAVE's image.
@@ -67,12 +67,12 @@ struct Outcome {
   static constexpr uint8_t none = 0xff;
   uint64_t gpr[16];
   uint64_t rip, flags;
-  uint8_t exception;   // vector, or none
-  uint8_t died;        // signal that killed the child, or 0
+  uint8_t exception;  // vector, or none
+  uint8_t died;       // signal that killed the child, or 0
   uint32_t error;
   uint64_t cr2;
   uint8_t bytes[2][Window::most];  // the windows afterwards
-  uint64_t stray;      // a changed byte outside the windows, or 0
+  uint64_t stray;                  // a changed byte outside the windows, or 0
   Floating fx;
 };
 

@@ -99,12 +99,12 @@ struct Generator::Draft {
   OperandList operands = parse_operands(row.operands);
   Case& c;
 
-  unsigned bits;                     // of the code
-  std::vector<uint8_t> prefixes{};   // in front of REX
+  unsigned bits;                    // of the code
+  std::vector<uint8_t> prefixes{};  // in front of REX
   bool lock = false, operand_prefix = false, address_prefix = false;
-  int segment = -1;                  // override
+  int segment = -1;  // override
   bool rex_wanted = false;
-  uint8_t rex = 0;                   // W R X B in the low bits
+  uint8_t rex = 0;  // W R X B in the low bits
   unsigned operand_bytes = 4, address_bytes = 8;
   bool stack_used = false, string = false, branch = false;
 
@@ -114,31 +114,69 @@ struct Generator::Draft {
   unsigned displacement_bytes = 0;
   int64_t displacement = 0;
   bool use_sib = false;
-  uint64_t target = 0;               // the linear address that the memory operand shall have
+  uint64_t target = 0;  // the linear address that the memory operand shall have
   unsigned memory_bytes = 8;
 
   std::vector<uint8_t> immediate{};
-  bool pinned[16] = {};              // registers whose values are decided
+  bool pinned[16] = {};  // registers whose values are decided
 };
 
 // ---- Values
 
 uint64_t Generator::value() {
-  static constexpr uint64_t edges[] = {0, 1, 2, 3, 7, 8, 0xf, 0x10, 0x1f, 0x20, 0x3f, 0x40, 0x7f, 0x80, 0x81, 0xfe, 0xff, 0x100,
-                                       0x7fff, 0x8000, 0xffff, 0x10000, 0x7fffffff, 0x80000000, 0x80000001, 0xffffffff,
-                                       0x100000000, 0x7fffffffffffffff, 0x8000000000000000, 0x8000000000000001,
-                                       0xfffffffffffffffe, 0xffffffffffffffff, 0xffffffff80000000, 0xffffffffffff8000,
-                                       0xffffffffffffff80, 0x5555555555555555, 0xaaaaaaaaaaaaaaaa};
+  static constexpr uint64_t edges[] = {0,
+                                       1,
+                                       2,
+                                       3,
+                                       7,
+                                       8,
+                                       0xf,
+                                       0x10,
+                                       0x1f,
+                                       0x20,
+                                       0x3f,
+                                       0x40,
+                                       0x7f,
+                                       0x80,
+                                       0x81,
+                                       0xfe,
+                                       0xff,
+                                       0x100,
+                                       0x7fff,
+                                       0x8000,
+                                       0xffff,
+                                       0x10000,
+                                       0x7fffffff,
+                                       0x80000000,
+                                       0x80000001,
+                                       0xffffffff,
+                                       0x100000000,
+                                       0x7fffffffffffffff,
+                                       0x8000000000000000,
+                                       0x8000000000000001,
+                                       0xfffffffffffffffe,
+                                       0xffffffffffffffff,
+                                       0xffffffff80000000,
+                                       0xffffffffffff8000,
+                                       0xffffffffffffff80,
+                                       0x5555555555555555,
+                                       0xaaaaaaaaaaaaaaaa};
   constexpr unsigned count = sizeof edges / sizeof edges[0];
   switch (random_.below(8)) {
     case 0:
     case 1:
-    case 2: return edges[random_.below(count)];
-    case 3: return random_.next() >> random_.below(64);
-    case 4: return uint64_t{1} << random_.below(64);
-    case 5: return (uint64_t{1} << random_.below(64)) - 1;
-    case 6: return edges[random_.below(count)] ^ (random_.next() << 32);
-    default: return random_.next();
+    case 2:
+      return edges[random_.below(count)];
+    case 3:
+      return random_.next() >> random_.below(64);
+    case 4:
+      return uint64_t{1} << random_.below(64);
+    case 5:
+      return (uint64_t{1} << random_.below(64)) - 1;
+    case 6:
+      return edges[random_.below(count)] ^ (random_.next() << 32);
+    default:
+      return random_.next();
   }
 }
 
@@ -170,10 +208,10 @@ void Generator::choose_prefixes(Draft& d) {
 
   bool wide = d.rex & 8 && d.bits == 64;
   bool narrow = d.operand_prefix && d.e.mandatory != 0x66;
-  unsigned v = wide || (d.bits == 64 && d.row.attributes & attribute::FORCE64)                ? 8
-               : narrow                                                                       ? 2
-               : d.bits == 64 && d.row.attributes & attribute::DEFAULT64                      ? 8
-                                                                                              : 4;
+  unsigned v = wide || (d.bits == 64 && d.row.attributes & attribute::FORCE64) ? 8
+               : narrow                                                        ? 2
+               : d.bits == 64 && d.row.attributes & attribute::DEFAULT64       ? 8
+                                                                               : 4;
   d.operand_bytes = v;
   if (d.string && !d.lock) {
     unsigned kind = static_cast<unsigned>(random_.below(10));
@@ -257,14 +295,15 @@ bool Generator::choose_address(Draft& d) {
   };
   auto small = [&] {
     d.displacement_bytes = random_.chance(50) ? 1 : 4;
-    d.displacement = d.displacement_bytes == 1 ? static_cast<int8_t>(random_.next()) : static_cast<int32_t>(random_.below(0x2000)) - 0x1000;
+    d.displacement =
+        d.displacement_bytes == 1 ? static_cast<int8_t>(random_.next()) : static_cast<int32_t>(random_.below(0x2000)) - 0x1000;
   };
   if (form == 0) {  // an absolute address
     d.displacement_bytes = 4, d.displacement = static_cast<int64_t>(offset);
     d.use_sib = d.bits == 64 || random_.chance(50);
   } else if (form == 1 && d.bits == 64) {
     d.base = rip_based, d.displacement_bytes = 4, d.use_sib = false;  // filled in when the length is known
-  } else if (form <= 5) {  // a base
+  } else if (form <= 5) {                                             // a base
     d.base = static_cast<unsigned>(random_.below(registers));
     if (random_.chance(60)) small();
     if (d.displacement_bytes == 0 && (d.base & 7) == rbp) d.displacement_bytes = 1;
@@ -308,7 +347,10 @@ void Generator::choose_immediates(Draft& d) {
       v = bytes == 1 ? random_.next() : random_.chance(90) ? random_.below(2 * page) - page : random_.next();
     else
       continue;
-    if (d.name == "ENTER") v = i == 0 ? (random_.chance(90) ? random_.below(100) : random_.next()) : random_.chance(80) ? random_.below(5) : random_.next();
+    if (d.name == "ENTER")
+      v = i == 0               ? (random_.chance(90) ? random_.below(100) : random_.next())
+          : random_.chance(80) ? random_.below(5)
+                               : random_.next();
     if (d.name == "RET" && random_.chance(90)) v &= 0xff;
     for (unsigned k = 0; k < bytes; ++k) d.immediate.push_back(static_cast<uint8_t>(v >> 8 * k));
   }
@@ -362,7 +404,8 @@ bool Generator::assemble(Draft& d) {
   size_t displacement_place = 0;
   auto put_displacement = [&] {
     displacement_place = code.size();
-    for (unsigned k = 0; k < d.displacement_bytes; ++k) code.push_back(static_cast<uint8_t>(static_cast<uint64_t>(d.displacement) >> 8 * k));
+    for (unsigned k = 0; k < d.displacement_bytes; ++k)
+      code.push_back(static_cast<uint8_t>(static_cast<uint64_t>(d.displacement) >> 8 * k));
   };
   if (d.e.whole_modrm >= 0) {
     code.push_back(static_cast<uint8_t>(d.e.whole_modrm + random_.below(d.e.modrm_span)));
@@ -421,11 +464,15 @@ void Generator::special_cases(Draft& d) {
   auto set = [&](unsigned r, uint64_t v) {
     if (!d.pinned[r]) c.gpr[r] = d.bits == 32 ? static_cast<uint32_t>(v) : v;
   };
-  auto high_garbage = [&](uint64_t v) { return d.bits == 64 && d.address_bytes == 4 ? static_cast<uint32_t>(v) | random_.next() << 32 : v; };
+  auto high_garbage = [&](uint64_t v) {
+    return d.bits == 64 && d.address_bytes == 4 ? static_cast<uint32_t>(v) | random_.next() << 32 : v;
+  };
   if (d.stack_used) {
     // Somewhere inside the page mostly, at its edges and beyond now and then.
     uint64_t n = random_.below(100);
-    uint64_t top = n < 92 ? stack_at + 400 + random_.below(page - 800) : n < 96 ? stack_at + random_.below(32) : stack_at + page - random_.below(32);
+    uint64_t top = n < 92   ? stack_at + 400 + random_.below(page - 800)
+                   : n < 96 ? stack_at + random_.below(32)
+                            : stack_at + page - random_.below(32);
     if (n < 60) top &= ~uint64_t{7};
     if (d.bits == 64 && n == 91) top ^= uint64_t{1} << 50;
     c.gpr[rsp] = top;
@@ -437,7 +484,9 @@ void Generator::special_cases(Draft& d) {
     uint64_t segment_base = d.bits != 64 ? 0 : d.segment == 4 ? fs_base : d.segment == 5 ? gs_base : 0;
     auto place = [&] {
       uint64_t n = random_.below(100);
-      return n < 85 ? data_at + 300 + random_.below(data_pages * page - 600) : n < 92 ? read_only_at - random_.below(64) : data_at + random_.below(64);
+      return n < 85   ? data_at + 300 + random_.below(data_pages * page - 600)
+             : n < 92 ? read_only_at - random_.below(64)
+                      : data_at + random_.below(64);
     };
     uint64_t from = place(), to = random_.chance(30) ? from + random_.below(80) - 40 : place();
     set(6, high_garbage(from - segment_base));
@@ -475,7 +524,8 @@ void Generator::special_cases(Draft& d) {
       set(2, random_.below(4));
       if (d.operands.operand[0].size == 'b') set(0, random_.below(0x400));
     } else if (d.operands.operand[0].size == 'b') {
-      set(0, (c.gpr[0] & ~uint64_t{0xffff}) | (static_cast<uint64_t>(static_cast<int64_t>(random_.next()) >> (56 + random_.below(7))) & 0xffff));
+      set(0, (c.gpr[0] & ~uint64_t{0xffff}) |
+                 (static_cast<uint64_t>(static_cast<int64_t>(random_.next()) >> (56 + random_.below(7))) & 0xffff));
     } else {
       set(2, static_cast<uint64_t>(static_cast<int64_t>(c.gpr[0]) >> 63));
       if (random_.chance(40)) set(0, static_cast<uint64_t>(static_cast<int64_t>(random_.next()) >> random_.below(64)));
@@ -577,15 +627,20 @@ uint64_t Generator::floating_lane() {
   static constexpr uint32_t singles[] = {0, 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00000, 0x7fa00001,
                                          1, 0x007fffff, 0x00800000, 0x7f7fffff, 0x4f000000, 0xcf000000, 0x4effffff, 0x5f000000};
   switch (random_.below(6)) {
-    case 0: return doubles[random_.below(16)];
-    case 1: return singles[random_.below(16)] | uint64_t{singles[random_.below(16)]} << 32;
-    case 2: return (random_.next() & 0x800fffffffffffff) | (0x3ff - 40 + random_.below(80)) << 52;
+    case 0:
+      return doubles[random_.below(16)];
+    case 1:
+      return singles[random_.below(16)] | uint64_t{singles[random_.below(16)]} << 32;
+    case 2:
+      return (random_.next() & 0x800fffffffffffff) | (0x3ff - 40 + random_.below(80)) << 52;
     case 3: {
       auto one = [&] { return (random_.next() & 0x807fffff) | (127 - 20 + random_.below(40)) << 23; };
       return one() | one() << 32;
     }
-    case 4: return value();
-    default: return random_.next();
+    case 4:
+      return value();
+    default:
+      return random_.next();
   }
 }
 
@@ -649,7 +704,8 @@ bool Generator::make(unsigned row_number, unsigned bits, Case& c) {
   choose_immediates(d);
   if (!assemble(d)) return false;
   fill_memory(d);
-  bool needs_floating = row.family == Family::sse || row.family == Family::mmx || row.family == Family::x87 || row.family == Family::crypto;
+  bool needs_floating =
+      row.family == Family::sse || row.family == Family::mmx || row.family == Family::x87 || row.family == Family::crypto;
   if (needs_floating) floating_state(c);
   return true;
 }

@@ -12,14 +12,22 @@ int main(int argc, char** argv) {
     std::string name = argv[i];
     auto text = [&]() -> std::string { return i + 1 < argc ? argv[++i] : ""; };
     auto number = [&] { return std::strtoull(text().c_str(), nullptr, 0); };
-    if (name == "--cases") o.cases = number();
-    else if (name == "--seconds") o.seconds = std::strtod(text().c_str(), nullptr);
-    else if (name == "--seed") o.seed = number();
-    else if (name == "--only") o.only = text();
-    else if (name == "--family") o.family = text();
-    else if (name == "--mode") o.mode = static_cast<unsigned>(number());
-    else if (name == "--show") o.shown = static_cast<unsigned>(number());
-    else if (name == "--rows") o.list_rows = true;
+    if (name == "--cases")
+      o.cases = number();
+    else if (name == "--seconds")
+      o.seconds = std::strtod(text().c_str(), nullptr);
+    else if (name == "--seed")
+      o.seed = number();
+    else if (name == "--only")
+      o.only = text();
+    else if (name == "--family")
+      o.family = text();
+    else if (name == "--mode")
+      o.mode = static_cast<unsigned>(number());
+    else if (name == "--show")
+      o.shown = static_cast<unsigned>(number());
+    else if (name == "--rows")
+      o.list_rows = true;
     else {
       std::fprintf(stderr, "silicon: unknown option %s\n", name.c_str());
       return 2;

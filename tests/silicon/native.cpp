@@ -20,15 +20,15 @@ namespace {
 
 // What the assembly below reads and writes, at exchange_at.
 struct Exchange {
-  uint64_t gpr[16];       // 000
-  uint64_t flags;         // 080
-  uint64_t target;        // 088  for far jumps the selector follows
-  uint64_t selector;      // 090
-  uint64_t host_stack;    // 098
-  uint64_t floating;      // 0a0
-  uint64_t clean_mxcsr;   // 0a8
+  uint64_t gpr[16];      // 000
+  uint64_t flags;        // 080
+  uint64_t target;       // 088  for far jumps the selector follows
+  uint64_t selector;     // 090
+  uint64_t host_stack;   // 098
+  uint64_t floating;     // 0a0
+  uint64_t clean_mxcsr;  // 0a8
   uint64_t unused[10];
-  Floating fx;            // 100
+  Floating fx;  // 100
 };
 static_assert(offsetof(Exchange, fx) == 0x100 && exchange_at == 0x12345000);
 
@@ -146,7 +146,8 @@ void take_signal(int, siginfo_t*, void* context) {
 }
 
 void map(uint64_t at, uint64_t pages, int rights) {
-  void* got = mmap(reinterpret_cast<void*>(at), pages * page, rights, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_POPULATE, -1, 0);
+  void* got = mmap(reinterpret_cast<void*>(at), pages * page, rights,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_POPULATE, -1, 0);
   if (got != reinterpret_cast<void*>(at)) _exit(120);
 }
 
