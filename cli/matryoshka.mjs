@@ -1,6 +1,7 @@
 // The machine in a terminal, as WebAssembly in Node. cli/main.cpp is its sibling for the native build: the same options,
 // sentences and exit statuses.
-import { closeSync, openSync, readdirSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readFileSync, statSync, writeSync } from "node:fs";
+import { devNull } from "node:os";
 import { join, relative } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 
@@ -32,6 +33,8 @@ const because = (error) => reasons[error.code] ?? error.message;
 
 function readWanted({ role, path }) {
   try {
+    // A device may never end.
+    if (statSync(path).isCharacterDevice() && path !== devNull) throw new Error("It is a device, not a file");
     return readFileSync(path);
   } catch (error) {
     throw new Refusal(`Cannot read the ${role} '${path}': ${because(error)}`);
