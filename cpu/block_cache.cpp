@@ -102,7 +102,7 @@ void BlockCache::retire_oldest() {
   oldest_ = (oldest_ + 1) % block_capacity;
 }
 
-void BlockCache::drop_written(uint64_t page, uint64_t granules) {
+uint64_t BlockCache::drop_written(uint64_t page, uint64_t granules) {
   uint64_t number = memory_.page_number(page);
   uint64_t still_used = 0;
   for (uint32_t at = page_heads_[number]; at != none;) {
@@ -119,7 +119,7 @@ void BlockCache::drop_written(uint64_t page, uint64_t granules) {
       still_used |= covered;
     }
   }
-  memory_.forget_code(page, ~still_used);
+  return still_used;
 }
 
 void BlockCache::drop_all() {

@@ -25,6 +25,8 @@ struct Block {
   uint16_t count;        // instructions, without the handler_end that follows them
   uint16_t bytes;
   bool live;
+  uint32_t heat;         // instructions begun here, until it is considered for a region
+  uint32_t entry;        // of the region that begins here, or 0
   uint32_t next_in_hash;
   struct Link {
     uint32_t next, previous;
@@ -46,11 +48,13 @@ class BlockCache {
       if (blocks_[i].physical == physical && blocks_[i].mode == mode) return &blocks_[i];
     return nullptr;
   }
+  const Block* find(uint64_t physical, uint32_t mode) const { return const_cast<BlockCache*>(this)->find(physical, mode); }
   // Takes over `count` Ops plus the end marker. Code of ROM and RAM is remembered; the result is live until the ring comes
   // round or its bytes are written.
   Block* insert(uint64_t physical, uint64_t second_page, uint32_t mode, unsigned bytes, const Op* ops, unsigned count);
   void drop(Block& block);
-  void drop_written(uint64_t page, uint64_t granules);
+  // Answers which granules of the page blocks still use.
+  uint64_t drop_written(uint64_t page, uint64_t granules);
   void drop_all();
 
   uint64_t built = 0, dropped = 0;  // for statistics

@@ -94,6 +94,8 @@ struct Profile {
 
 namespace {
 constexpr unsigned longest_instruction = 15;
+// How many instructions are interpreted from a block on before a region is thought of.
+constexpr uint32_t hot_heat = 2000;
 }
 
 // The block at RIP, decoded now if it was not. Null: the fetch faulted.
@@ -186,7 +188,9 @@ Block* Processor::build_block(uint64_t linear, const Mmu::CodePage& page) {
   }
   uint64_t physical = page.physical | (linear & (page_size - 1));
   if (Block* old = blocks_.find(physical, mode_key_)) blocks_.drop(*old);
-  return blocks_.insert(physical, second_page, mode_key_, offset, ops, count);
+  Block* made = blocks_.insert(physical, second_page, mode_key_, offset, ops, count);
+  if (regions_) made->entry = regions_->entry_for(physical, mode_key_);
+  return made;
 }
 
 // ---- Stopping inside a block
@@ -264,6 +268,8 @@ void Processor::finish_faulted(const Op& op) {
 }
 
 __attribute__((flatten)) void Processor::interpret() {
+  bool must_interpret = false;  // a region has stopped in front of what it cannot do
+  way_ = nullptr;
   for (;;) {
     if (attention_ && !stepping_) [[unlikely]] return;
     if (clock.ticks >= limit_) [[unlikely]] return;
@@ -275,6 +281,20 @@ __attribute__((flatten)) void Processor::interpret() {
       deliver_fault();
       attention_ = true;
       return;
+    }
+    if (regions_ && !stepping_) {
+      if (block->entry) {
+        if (way_) regions_->link(way_, *block), way_ = nullptr;
+        AfterRegion after = must_interpret ? AfterRegion::interpret : run_region(*block);
+        if (after == AfterRegion::leave) return;
+        must_interpret = !must_interpret && after == AfterRegion::interpret;
+        if (after == AfterRegion::go_on || must_interpret) continue;
+      } else if ((block->heat += block->count) >= hot_heat) [[unlikely]] {
+        block->heat = 0;
+        regions_->consider(*this, *block);
+      }
+      must_interpret = false;
+      way_ = nullptr;
     }
     Op* op = block_ops_ = block == &transient_ ? transient_ops_ : blocks_.ops(*block);
     block_end_ = op + block->count;

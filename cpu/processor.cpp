@@ -54,6 +54,7 @@ void Processor::forget_caches() {
   mmu.set_local_page(apic.page(), &apic);
   mmu.flush_all();
   blocks_.drop_all();
+  if (regions_) regions_->drop_all();
   derive();
 }
 
@@ -79,12 +80,13 @@ void Processor::derive() {
                                is_flat_data(state.segment[DS]) && is_flat_data(state.segment[ES]));
   mode_.sse_ready = !(state.cr0 & (cr0::EM | cr0::TS)) && state.cr4 & cr4::OSFXSR;
   mode_.x87_ready = !(state.cr0 & (cr0::EM | cr0::TS));
-  mode_key_ = mode_.key();
   cpl_ = state.cpl();
   canonical_unused_ = state.cr4 & cr4::LA57 ? 7 : 16;
   code_limit_ = cs.limit;
   for (unsigned i = 0; i < segment_count; ++i) segment_base_[i] = code64 && i < FS ? 0 : state.segment[i].base;
   mmu.select();
+  mode_.access = static_cast<uint8_t>(mmu.access_class());
+  mode_key_ = mode_.key();
   attention_ = true;
 }
 
@@ -122,7 +124,13 @@ bool Processor::load_for_store_slow(const Op& op, uint64_t linear, void* value, 
   return ok;
 }
 
-void Processor::code_written(uint64_t page, uint64_t granules) { blocks_.drop_written(page, granules); }
+void Processor::code_written(uint64_t page, uint64_t granules) {
+  uint64_t used = blocks_.drop_written(page, granules);
+  if (regions_) used |= regions_->drop_written(page, granules);
+  memory.forget_code(page, ~used);
+  // It may be the running region's own code.
+  if (in_region_) attention_ = true;
+}
 void Processor::drop_write_tags(uint64_t page) { mmu.withhold_writes(page); }
 
 // ---- Operands of plain functions

@@ -17,6 +17,7 @@
 #include "cpu/decode.h"
 #include "cpu/instruction.h"
 #include "cpu/model.h"
+#include "cpu/region_engine.h"
 #include "cpu/state/fault.h"
 #include "cpu/state/state.h"
 #include "cpu/system/local_apic.h"
@@ -67,6 +68,16 @@ class Processor final : private CodeWatcher, private LocalApicHost {
   // Statistics, no part of the state.
   uint64_t rep_iterations = 0, interrupts_delivered = 0;
   const BlockCache& blocks() const { return blocks_; }
+  BlockCache& blocks() { return blocks_; }
+  const Decoder& decoder() const { return decoder_; }
+  uint32_t mode_key() const { return mode_key_; }
+
+  // The engine for hot places, or null: everything is interpreted.
+  void set_regions(RegionEngine* regions) { regions_ = regions; }
+  RegionContext region_context();
+  struct RegionStatistics {
+    uint64_t entered = 0, instructions = 0;
+  } in_regions;
 
   bool idle() const { return state.activity != Activity::active; }
   // Whether the halted processor has something to wake up for.
@@ -242,6 +253,8 @@ class Processor final : private CodeWatcher, private LocalApicHost {
   Block* next_block();
   Block* build_block(uint64_t linear, const Mmu::CodePage& page);
   void interpret();
+  enum class AfterRegion : uint8_t { go_on, interpret, leave };
+  AfterRegion run_region(const Block& block);
   bool run_leave_row(const Op& op);
   bool not_ready(const Op& op);
   void finish_faulted(const Op& op);
@@ -274,6 +287,10 @@ class Processor final : private CodeWatcher, private LocalApicHost {
   bool fault_met_ = false;      // and it faulted
   bool init_requested_ = false, sipi_requested_ = false;
   uint8_t sipi_vector_ = 0;
+  RegionEngine* regions_ = nullptr;
+  bool in_region_ = false;
+  void* way_ = nullptr;         // by which the last region was left, if it leads straight on
+  uint64_t region_end_ticks_ = 0;
   Block transient_ = {};        // the running block if it could not be remembered
   Op transient_ops_[BlockCache::max_instructions + 1] = {};
 };

@@ -201,10 +201,19 @@ uint8_t* Mmu::writable_run(uint64_t address) {
 
 // ---- Code
 
+// Within the reach of a direct jump of where the canonical addresses end, seen from below or above.
+bool Mmu::near_edge(uint64_t address) const {
+  if (!state_.long_mode()) return false;
+  constexpr uint64_t reach = uint64_t{1} << 31;
+  return !canonical(state_, address + reach) || !canonical(state_, address - reach);
+}
+
 bool Mmu::fetch_page_slow(uint64_t address, CodePage& page) {
   Part parts[2];
   if (!translate(*code_, address, 1, present_access(AccessKind::fetch), parts)) return false;
   page = {parts[0].physical & ~uint64_t{0xfff}, memory_.readable_page(parts[0].physical)};
+  // A direct jump from here may leave the canonical addresses, which regions do not ask about: such pages never become quick.
+  if (near_edge(address)) code_->at(address).read_tag = (address & ~uint64_t{0xfff}) ^ TlbEntry::withheld;
   return true;
 }
 

@@ -84,6 +84,23 @@ class Mmu {
     return true;
   }
 
+  // The same without a look at the tables: false if a fetch there would have to walk.
+  [[nodiscard]] bool known_code_page(uint64_t address, CodePage& page) const {
+    const TlbEntry& e = code_->at(address);
+    if ((address ^ e.read_tag) >= page_size) return false;
+    page = {e.physical_page(), host(address & ~uint64_t{0xfff}, e)};
+    return true;
+  }
+
+  // Which set the accesses of instructions go through.
+  enum class AccessClass : uint8_t { supervisor, user, supervisor_ac, checked };
+  AccessClass access_class() const {
+    return data_ == &user_data_ ? AccessClass::user : data_ == &supervisor_data_ ? AccessClass::supervisor
+           : data_ == &supervisor_ac_data_ ? AccessClass::supervisor_ac : AccessClass::checked;
+  }
+  TlbSet* data_set() { return data_; }
+  TlbSet* code_set() { return code_; }
+
   // The set in use follows CPL, AC and alignment checking: call after any of them has changed.
   void select();
 
@@ -114,6 +131,7 @@ class Mmu {
     uint64_t physical;
     unsigned size;
   };
+  bool near_edge(uint64_t address) const;
   [[nodiscard]] bool fetch_page_slow(uint64_t address, CodePage& page);
   [[nodiscard]] bool system_load_slow(uint64_t address, void* value, unsigned size);
   [[nodiscard]] bool system_store_slow(uint64_t address, const void* value, unsigned size);

@@ -1,40 +1,18 @@
 // Every inline row in both value domains: as the interpreter runs it, and recorded as a tree and evaluated. A row that
 // compiles in only one of them does not get this far.
-#include <array>
 #include <catch2/catch.hpp>
 #include <memory>
 #include <string>
-#include <utility>
 
 #include "cpu/decode.h"
-#include "cpu/handlers/instances.h"
 #include "cpu/vectors/vector_runner.h"
 #include "tests/silicon/generator.h"
 #include "tests/tree_evaluator.h"
+#include "wasm-jit/recorder.h"
 
 using namespace matryoshka;
 
 namespace {
-
-using Recorder = void (*)(tree::Recording&, const Op&);
-
-template <unsigned Id>
-constexpr Recorder recorder_of() {
-  if constexpr (rows[Id >> 3].kind == Kind::kind_inline && id_exists(Id))
-    return [](tree::Recording& recording, const Op& op) {
-      tree::Tree<(Id >> 3), 8u << (Id >> 1 & 3), (Id & 1) != 0> d(recording, op);
-      (void)Text<(Id >> 3)>::run(d);
-    };
-  else
-    return nullptr;
-}
-
-template <size_t... Ids>
-constexpr std::array<Recorder, sizeof...(Ids)> make_recorders(std::index_sequence<Ids...>) {
-  return {recorder_of<Ids>()...};
-}
-
-constexpr auto recorders = make_recorders(std::make_index_sequence<row_count * 8>{});
 
 void set_up(VectorRunner& runner, const silicon::Case& c) {
   static constexpr uint8_t nothing[1] = {0};
@@ -114,7 +92,7 @@ TEST_CASE("domain: A tree does what the interpreter does, row by row", "[domain]
           Op op = lower(in, cpu.mode(), in.length);
           met[op.id] = true;
           tree::Recording recording;
-          recorders[op.id](recording, op);
+          jit::record(op, recording);
           tree::Evaluator evaluator(recording, cpu, op);
           evaluator.run();
           overlong = evaluator.met_overlong_shift();
@@ -132,7 +110,7 @@ TEST_CASE("domain: A tree does what the interpreter does, row by row", "[domain]
     }
   }
   for (unsigned id = 0; id < row_count * 8; ++id) {
-    if (!recorders[id] || met[id]) continue;
+    if (!jit::can_record(static_cast<uint16_t>(id)) || met[id]) continue;
     const Row& row = rows[id >> 3];
     // No bytes lead there: 64 bits without 64-bit mode, 16 bits where 66 may not stand.
     unsigned width = 8u << (id >> 1 & 3);

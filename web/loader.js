@@ -49,13 +49,44 @@ export function instantiateCore(module, { guestBytes = 0, growth = 0, output = (
   } catch {
     throw outOfMemory(guestBytes + OWN_MEMORY);
   }
+  let table;
   const instance = new WebAssembly.Instance(module, {
-    host: { output },
+    host: { output, ...regionCompiler(memory, () => table) },
     env: { memory, emscripten_notify_memory_growth() {} },
     wasi_snapshot_preview1: wasi(memory),
   });
+  table = instance.exports.__indirect_function_table;
   instance.exports._initialize?.();
   return { exports: instance.exports, memory };
+}
+
+// What the JIT asks for. Its modules are compiled here and now: this is the worker's thread, and V8 puts the work off until a
+// function is first called. If the site forbids it, the core goes on interpreting.
+function regionCompiler(memory, table) {
+  return {
+    compile(at, size) {
+      try {
+        const bytes = new Uint8Array(memory.buffer, at >>> 0, size >>> 0).slice();
+        new WebAssembly.Instance(new WebAssembly.Module(bytes), { m: { m: memory, t: table() } });
+        return 1;
+      } catch {
+        return 0;
+      }
+    },
+    reserve(slots) {
+      try {
+        return table().grow(slots);
+      } catch {
+        return 0;
+      }
+    },
+    tail_calls: () => (hasTailCalls() ? 1 : 0),
+  };
+}
+
+// A module of one function that ends with a tail call to itself.
+function hasTailCalls() {
+  return WebAssembly.validate(new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 3, 2, 1, 0, 10, 6, 1, 4, 0, 18, 0, 11]));
 }
 
 export function outOfMemory(bytes) {

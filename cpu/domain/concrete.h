@@ -124,6 +124,7 @@ class Concrete {
   void displace(Value bytes) { displacement_ = bytes; }
 
   static constexpr bool operand_is_memory(Operand<0>) { return is_memory<0>(); }
+  static constexpr bool operand_is_register(Operand<1>) { return operands.operand[1].kind == OperandClass::general_reg; }
 
   Value gpr(unsigned n) const { return cpu.state.gpr[n]; }
   void set_gpr(unsigned n, Value v) { cpu.state.gpr[n] = v; }

@@ -30,6 +30,7 @@
 #include "devices/virtio_console.h"
 #include "devices/virtio_rng.h"
 #include "mmu/memory.h"
+#include "wasm-jit/engine.h"
 
 namespace matryoshka {
 
@@ -57,6 +58,8 @@ class Board final : public Machine, private ProcessorHost {
   void pace(uint64_t real_nanoseconds) override;
   uint64_t nanoseconds_until_wake() const override;
   uint64_t ticks() const override { return clock_.ticks; }
+  void compile_with(jit::ModuleHost& host) override;
+  const jit::Statistics* jit_statistics() const override { return jit_ ? &jit_->statistics() : nullptr; }
   MachineStats stats() const override;
   uint64_t state_hash() override;
   Bytes save() override;
@@ -93,6 +96,7 @@ class Board final : public Machine, private ProcessorHost {
     Port port_;
   };
 
+  StopReason run_slice(uint64_t ticks);
   void map_devices();
   void power_on_reset();
   void end(StopReason reason);
@@ -117,6 +121,7 @@ class Board final : public Machine, private ProcessorHost {
   Output serial_output_, console_output_, debug_output_;
 
   Processor cpu_;
+  std::unique_ptr<jit::Engine> jit_;
   Pic pic_;
   IoApic io_apic_;
   Hpet hpet_;

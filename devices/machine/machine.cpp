@@ -253,7 +253,18 @@ void Board::triple_fault() {
     request_reset();
 }
 
+void Board::compile_with(jit::ModuleHost& host) {
+  jit_ = std::make_unique<jit::Engine>(cpu_, host);
+  cpu_.set_regions(jit_.get());
+}
+
 StopReason Board::run(uint64_t ticks) {
+  StopReason reason = run_slice(ticks);
+  if (jit_) jit_->flush();
+  return reason;
+}
+
+StopReason Board::run_slice(uint64_t ticks) {
   ended_.reset();
   uint64_t end_of_slice = ticks > ~clock_.ticks ? ~uint64_t{0} : clock_.ticks + ticks;
   for (;;) {
@@ -374,6 +385,7 @@ MachineStats Board::stats() const {
   s.rep_iterations = cpu_.rep_iterations;
   s.blocks_built = cpu_.blocks().built, s.blocks_dropped = cpu_.blocks().dropped;
   s.interrupts = cpu_.interrupts_delivered;
+  s.in_regions = cpu_.in_regions.instructions, s.regions_entered = cpu_.in_regions.entered;
   return s;
 }
 

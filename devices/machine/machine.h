@@ -14,6 +14,11 @@ namespace matryoshka {
 
 using Bytes = std::vector<uint8_t>;
 
+namespace jit {
+class ModuleHost;
+struct Statistics;
+}  // namespace jit
+
 // A snapshot counts the bytes of an image in 32 bits.
 constexpr size_t most_image_bytes = 0xffffffff;
 
@@ -78,6 +83,7 @@ struct MachineStats {
   uint64_t rep_iterations = 0;
   uint64_t blocks_built = 0, blocks_dropped = 0;
   uint64_t interrupts = 0;
+  uint64_t in_regions = 0, regions_entered = 0;  // instructions of them that the JIT ran, and how often it was entered
 };
 
 class Machine {
@@ -85,6 +91,10 @@ class Machine {
   // Null, with one sentence in `error`, if the configuration cannot be run. Nothing is left half-made.
   static std::unique_ptr<Machine> create(MachineConfig config, MachineListener& listener, std::string& error);
   virtual ~Machine() = default;
+
+  // From now on hot code is compiled, if the host can: a page or Node, not a native program. The guest cannot tell.
+  virtual void compile_with(jit::ModuleHost& host) = 0;
+  virtual const jit::Statistics* jit_statistics() const = 0;  // null: there is no JIT
 
   // Runs for about `ticks` more ticks. Under the virtual clock a halted guest skips to its next event.
   virtual StopReason run(uint64_t ticks) = 0;

@@ -291,10 +291,11 @@ std::string read_clock(Options& o, const std::string& value) {
   return "--clock takes virtual or host, not " + quoted(value) + ".";
 }
 
-std::string read_engine(Options&, const std::string& value) {
-  if (value == "interp") return {};
-  if (value == "jit" || value == "verify") return not_built("--engine " + value);
-  return "--engine takes interp, not " + quoted(value) + ".";
+std::string read_engine(Options& o, const std::string& value) {
+  if (value == "interp") return o.engine = Options::Engine::interpreter, std::string();
+  if (value == "jit") return o.engine = Options::Engine::jit, std::string();
+  if (value == "verify") return not_built("--engine " + value);
+  return "--engine takes jit or interp, not " + quoted(value) + ".";
 }
 
 std::string read_epoch(Options& o, const std::string& value) {
@@ -326,7 +327,7 @@ const Row table[] = {
        o.config.cpu = v;
        return v.empty() ? std::string("-cpu needs a model, such as default or nehalem,-x2apic.") : std::string();
      }},
-    {"engine", "interp", Group::machine, "what runs the instructions", read_engine},
+    {"engine", "KIND", Group::machine, "what runs the instructions: jit compiles hot code to WebAssembly, interp interprets all; the guest cannot tell", read_engine},
     {"clock", "KIND", Group::machine,
      "virtual repeats bit for bit, host follows real time; if not given: host for somebody at a terminal, virtual for a run that "
      "a program drives",

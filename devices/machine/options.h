@@ -32,6 +32,7 @@ struct Options {
   Image load_state;  // a snapshot to go on from, instead of a machine made from `config`
   Image replay;      // a recording to follow
 
+  enum class Engine : uint8_t { best, interpreter, jit } engine = Engine::best;  // best: jit where there is one
   Sink serial{Sink::Kind::terminal, {}};
   Sink debugcon;
   std::string share;  // the folder that the guest sees as 9p `share`

@@ -39,7 +39,8 @@ std::string stats_json(const MachineStats& s, const RunFigures& f) {
     json.field("guest_seconds", static_cast<double>(s.guest_nanoseconds) / 1e9);
     json.field("guest_idle_seconds", static_cast<double>(s.idle_nanoseconds) / 1e9);
     json.field("ticks", s.ticks);
-    json.object("instructions", [&] { json.field("interpreter", s.retired); });
+    json.object("instructions", [&] { json.field("interpreter", s.retired - s.in_regions), json.field("regions", s.in_regions); });
+    json.field("regions_entered", s.regions_entered);
     json.field("rep_iterations", s.rep_iterations);
     json.field("mips", static_cast<double>(s.retired) / busy / 1e6);
     json.field("interrupts", s.interrupts);

@@ -13,12 +13,17 @@
 #include "devices/machine/machine.h"
 #include "devices/machine/options.h"
 #include "devices/machine/report.h"
+#include "wasm-jit/engine.h"
 
 using namespace matryoshka;
 
 extern "C" {
 // The one import of ours: a byte that the guest wrote. JavaScript may call mx_input() and mx_stop() from inside it.
 __attribute__((import_module("host"), import_name("output"))) void host_output(unsigned port, unsigned byte);
+// Compiles a module of regions, whose functions then stand in the table; and slots of the table for them. 0: it cannot be.
+__attribute__((import_module("host"), import_name("compile"))) int host_compile(const uint8_t* module, size_t size);
+__attribute__((import_module("host"), import_name("reserve"))) uint32_t host_reserve(uint32_t slots);
+__attribute__((import_module("host"), import_name("tail_calls"))) int host_tail_calls();
 }
 
 namespace {
@@ -28,9 +33,17 @@ class Host final : public MachineListener {
   void output(Port port, uint8_t byte) override { host_output(static_cast<unsigned>(port), byte); }
 };
 
+class Compiler final : public jit::ModuleHost {
+ public:
+  bool instantiate(const std::vector<uint8_t>& module) override { return host_compile(module.data(), module.size()) != 0; }
+  uint32_t reserve(uint32_t count) override { return host_reserve(count); }
+  bool tail_calls() const override { return host_tail_calls() != 0; }
+};
+
 // An instance is one machine's, so this is the one place that may be static.
 struct Session {
   Host host;
+  Compiler compiler;
   Options options;
   std::unique_ptr<Machine> machine;
   Bytes buffer;
@@ -109,6 +122,7 @@ EXPORT int mx_create() {
     s.machine.reset();
     return s.answer(refused(log, "recording", error));
   }
+  if (s.options.engine != Options::Engine::interpreter) s.machine->compile_with(s.compiler);
   s.options = {};
   return 0;
 }

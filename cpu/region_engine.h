@@ -1,0 +1,57 @@
+// The second engine, as the processor sees it: something that has functions for hot places, called regions.
+//
+// A region begins where a block begins (Block::entry) and runs with the registers in the memory that RegionContext names. It stops
+// by itself before its budget of ticks is used up, and does nothing that the interpreter would not do: whatever is not
+// plain (a TLB miss, a fault, a row of kind leave) it leaves alone and ends in front of it.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/instruction.h"
+#include "mmu/tlb.h"
+
+namespace matryoshka {
+
+struct Block;
+class Processor;
+
+// Where a region finds the processor.
+struct RegionContext {
+  uint64_t *gpr, *rip, *flag_result, *flag_aux, *system_flags, *segment_base;
+  bool* attention;
+  TlbSet *data, *code;
+  Op** block_ops;
+  uint64_t *block_rip, *block_ticks, *end_ticks;
+  unsigned canonical_unused;
+};
+
+class RegionEngine {
+ public:
+  virtual ~RegionEngine() = default;
+
+  enum class End : uint8_t {
+    next,         // go on at RIP
+    interpreted,  // the interpreter must do what stands at RIP
+    faulted       // a helper faulted: `op` says in which
+  };
+  struct Outcome {
+    End end;
+    int32_t left;         // of the budget
+    const Op* op;
+    void* way;            // by which exit, for link()
+  };
+  virtual Outcome run(uint32_t entry, int32_t budget) = 0;
+  // The way out that a region took leads to this block, which has an entry: next time it may go there directly.
+  virtual void link(void* way, const Block& target) = 0;
+
+  // The block at RIP, which has run often. May compile it, now or later.
+  virtual void consider(Processor& cpu, Block& block) = 0;
+  // The entry for a block that was decoded anew; 0 if there is none.
+  virtual uint32_t entry_for(uint64_t physical, uint32_t mode) const = 0;
+
+  // Bytes are about to change. Answers which granules of the page regions still use.
+  virtual uint64_t drop_written(uint64_t page, uint64_t granules) = 0;
+  virtual void drop_all() = 0;
+};
+
+}  // namespace matryoshka

@@ -1,0 +1,339 @@
+// The control flow of a region as wasm ("Beyond Relooper", Ramsey 2022): the dominator tree is written depth first, a node to which
+// several edges lead forwards stands behind a block that they break out of, and a loop's first node opens a `loop`.
+//
+// Every way out is a stub behind the function's body, reached by a branch; a stub says where RIP is, by which cell to leave and
+// what the budget still owes, and all of them share one tail that writes registers and flags back. So the hot code has no
+// stores of state at all. Stubs are numbered as they are met, innermost first, so a branch to one needs to know only how deep it
+// stands itself.
+#include "wasm-jit/emitter.h"
+
+#include <algorithm>
+
+#include "wasm-jit/step_emitter.h"
+
+namespace matryoshka::jit {
+
+namespace {
+
+class RegionEmitter {
+ public:
+  RegionEmitter(const Region& region, const Layout& layout, EmitterHost& host)
+      : region_(region), layout_(layout), host_(host), f_(2), code_(f_.code), steps_(region, layout, host, f_),
+        exit_cell_(f_.new_local(WasmType::i32)), exit_rip_(f_.new_local(WasmType::i64)), exit_checks_(f_.new_local(WasmType::i32)) {
+    steps_.leave_if = [this](int64_t distance, unsigned done) {
+      stub(Wasm::br_if, {.distance = distance, .done = done, .cell = layout_.interpreted_cell});
+    };
+    steps_.leave_if_helper_failed = [this] { stub(Wasm::br_if, {.done = steps_.done, .cell = layout_.fault_cell, .keeps_rip = true}); };
+  }
+
+  WasmWriter run() {
+    find_flag_shapes();
+    tree(0);
+    WasmWriter body = std::move(code_);
+    code_ = {};
+    // Around the body: a block for each stub, the last stub's outermost, and one more for the tail.
+    for (size_t i = 0; i <= stubs_.size(); ++i) code_.open(Wasm::block);
+    code_.append(body);
+    code_.op(Wasm::unreachable);
+    for (size_t i = 0; i < stubs_.size(); ++i) {
+      code_.end();
+      write_stub(stubs_[i]);
+      if (i + 1 < stubs_.size()) code_.branch(Wasm::br, static_cast<uint32_t>(stubs_.size() - 1 - i));
+    }
+    code_.end();
+    tail();
+    return f_.finish(prologue());
+  }
+
+ private:
+  struct Stub {
+    int64_t distance = 0;  // of RIP from the entry
+    unsigned done = 0;
+    Address cell = 0;
+    bool checks_page = false;
+    bool keeps_rip = false;  // RIP is whatever the interpreter makes of it
+    std::optional<uint32_t> rip_local = {};
+    FlagsHere flags = {};
+    bool operator==(const Stub& o) const {
+      return distance == o.distance && done == o.done && cell == o.cell && checks_page == o.checks_page && keeps_rip == o.keeps_rip &&
+             rip_local == o.rip_local && flags.shapes == o.flags.shapes;
+    }
+  };
+  // What a branch can name, from the outside in.
+  struct Label {
+    enum class Kind : uint8_t { plain, behind, loop } kind;
+    int node;
+  };
+
+  const Node& node(int n) const { return region_.nodes[static_cast<size_t>(n)]; }
+
+  // ---- Flags: which shapes they may have where a node begins
+
+  void find_flag_shapes() {
+    std::vector<std::optional<FlagState>> leaves(region_.nodes.size());
+    for (size_t i = 0; i < region_.nodes.size(); ++i)
+      for (const Step& s : region_.nodes[i].steps)
+        if (auto state = steps_.announce(s)) leaves[i] = state;
+    shapes_.assign(region_.nodes.size(), 0);
+    shapes_[0] = FlagState{}.bit();
+    for (bool changed = true; changed;) {
+      changed = false;
+      for (size_t i = 0; i < region_.nodes.size(); ++i) {
+        uint32_t out = leaves[i] ? leaves[i]->bit() : shapes_[i];
+        auto flow = [&](const Edge& e) {
+          if (e.node == Edge::outside) return;
+          uint32_t& in = shapes_[static_cast<size_t>(e.node)];
+          changed |= (in | out) != in;
+          in |= out;
+        };
+        flow(region_.nodes[i].next), flow(region_.nodes[i].taken);
+      }
+    }
+  }
+
+  // ---- Nodes
+
+  void open(Wasm w, Label label) {
+    code_.open(w);
+    labels_.push_back(label);
+  }
+  void close() {
+    code_.end();
+    labels_.pop_back();
+  }
+
+  void tree(int n) {
+    if (node(n).loops) open(Wasm::loop, {Label::Kind::loop, n});
+    std::vector<int> behind;
+    for (int i = n + 1; i < static_cast<int>(region_.nodes.size()); ++i)
+      if (node(i).dominator == n && node(i).before.size() > 1) behind.push_back(i);
+    for (auto it = behind.rbegin(); it != behind.rend(); ++it) open(Wasm::block, {Label::Kind::behind, *it});
+    // What is owed to the budget at a node that can be reached in several ways was paid before it.
+    if (node(n).loops || node(n).before.size() != 1) steps_.done = 0;
+    steps_.flags.shapes = shapes_[static_cast<size_t>(n)];
+    for (const Step& s : node(n).steps) steps_.step(s);
+    ending(n);
+    for (int child : behind) {
+      close();
+      tree(child);
+    }
+    if (node(n).loops) close();
+  }
+
+  void ending(int n) {
+    using Ending = Node::Ending;
+    const Node& from = node(n);
+    steps_.set_flag_kind();
+    switch (from.ending) {
+      case Ending::interpreted: stub(Wasm::br, {.distance = from.end, .done = steps_.done, .cell = layout_.interpreted_cell}); return;
+      case Ending::indirect: leave_indirectly(); return;
+      case Ending::goes: go(n, from.next); return;
+      case Ending::returns: {
+        // Where it was called from, if the stack says so too.
+        uint32_t target = steps_.target_local();
+        code_.get(target);
+        code_.get(steps_.base), code_.i64(static_cast<uint64_t>(from.next.distance)), code_.op(Wasm::i64_add);
+        if (region_.mode.code_bits != 64) code_.i64(0xffffffff), code_.op(Wasm::i64_and);
+        code_.op(Wasm::i64_ne);
+        stub(Wasm::br_if, indirect());
+        go(n, from.next);
+        return;
+      }
+      case Ending::branches: branches(n); return;
+    }
+  }
+
+  Stub indirect() const { return {.done = steps_.done, .cell = layout_.indirect_cell, .rip_local = steps_.target_local()}; }
+  void leave_indirectly() { stub(Wasm::br, indirect()); }
+
+  // Whether an edge is one branch instruction once the budget has been paid.
+  bool is_plain_branch(int from, const Edge& e) const {
+    return e.node == Edge::outside || (e.node > from && node(e.node).before.size() > 1);
+  }
+
+  void branches(int n) {
+    const Node& from = node(n);
+    steps_.flush_budget();
+    uint32_t condition = steps_.condition_local();
+    code_.get(condition);
+    if (is_plain_branch(n, from.taken)) {
+      jump(Wasm::br_if, n, from.taken);
+      go(n, from.next);
+    } else if (is_plain_branch(n, from.next)) {
+      code_.op(Wasm::i32_eqz);
+      jump(Wasm::br_if, n, from.next);
+      go(n, from.taken);
+    } else {
+      FlagsHere flags = steps_.flags;
+      open(Wasm::if_, {Label::Kind::plain, 0});
+      go(n, from.taken);
+      close();
+      steps_.done = 0;
+      steps_.flags = flags;
+      go(n, from.next);
+    }
+  }
+
+  // One branch: out of the region, or forwards to where ways meet. The budget is paid, or the stub pays.
+  void jump(Wasm branch, int from, const Edge& e) {
+    (void)from;
+    if (e.node == Edge::outside) {
+      stub(branch, {.distance = e.distance, .done = steps_.done, .cell = host_.new_cell(), .checks_page = !holds_page(e.distance)});
+    } else {
+      code_.branch(branch, label(Label::Kind::behind, e.node));
+    }
+  }
+
+  void go(int from, const Edge& e) {
+    if (e.node == Edge::outside) return jump(Wasm::br, from, e);
+    if (e.node <= from) {
+      // Once round: the only place in a loop where the budget is looked at.
+      steps_.flush_budget();
+      code_.get(StepEmitter::budget), code_.i32(node(e.node).longest), code_.op(Wasm::i32_lt_s);
+      stub(Wasm::br_if, {.distance = node(e.node).start, .done = 0, .cell = layout_.interpreted_cell});
+      code_.branch(Wasm::br, label(Label::Kind::loop, e.node));
+    } else if (node(e.node).before.size() > 1) {
+      steps_.flush_budget();
+      jump(Wasm::br, from, e);
+    } else {
+      // A loop's head starts with the budget paid.
+      if (node(e.node).loops) steps_.flush_budget();
+      tree(e.node);
+    }
+  }
+
+  bool holds_page(int64_t distance) const {
+    // Entries may lie anywhere in their page, so a distance says which page only together with the entry's offset.
+    int64_t delta = (static_cast<int64_t>(region_.key.physical & (page_size - 1)) + distance) >> 12;
+    return std::any_of(region_.pages.begin(), region_.pages.end(), [&](const CodePageUse& p) { return p.delta == delta; });
+  }
+
+  uint32_t label(Label::Kind kind, int n) const {
+    for (size_t i = labels_.size(); i-- > 0;)
+      if (labels_[i].kind == kind && labels_[i].node == n) return static_cast<uint32_t>(labels_.size() - 1 - i);
+    __builtin_trap();
+  }
+
+  // ---- Ways out
+
+  void stub(Wasm branch, Stub s) {
+    s.flags = steps_.flags;
+    if (stubs_.empty() || !(stubs_.back() == s)) stubs_.push_back(s);
+    code_.branch(branch, static_cast<uint32_t>(labels_.size() + stubs_.size() - 1));
+  }
+
+  void write_stub(const Stub& s) {
+    if (s.done) code_.get(StepEmitter::budget), code_.i32(s.done), code_.op(Wasm::i32_sub), code_.set(StepEmitter::budget);
+    code_.i32(s.cell), code_.set(exit_cell_);
+    if (s.rip_local) {
+      code_.get(*s.rip_local), code_.set(exit_rip_);
+    } else {
+      code_.get(steps_.base);
+      if (s.distance) code_.i64(static_cast<uint64_t>(s.distance)), code_.op(Wasm::i64_add);
+      if (region_.mode.code_bits != 64) code_.i64(0xffffffff), code_.op(Wasm::i64_and);
+      code_.set(exit_rip_);
+    }
+    if (s.checks_page) code_.i32(1), code_.set(exit_checks_);
+    exit_shapes_ |= s.flags.shapes;
+    if (s.flags.known()) code_.i32(s.flags.state().index()), code_.set(steps_.flag_kind);
+  }
+
+  void tail() {
+    steps_.store_registers();
+    steps_.store_flags(exit_shapes_);
+    code_.i32(0), code_.get(exit_rip_), code_.access(Wasm::i64_store, layout_.rip);
+    bool checks = std::any_of(stubs_.begin(), stubs_.end(), [](const Stub& s) { return s.checks_page; });
+    if (checks && layout_.tail_calls) {
+      // The link holds only while the page is mapped where it was, and the fetch TLB knows it.
+      uint32_t entry = f_.new_local(WasmType::i32);
+      code_.get(exit_checks_);
+      code_.open(Wasm::if_);
+      fetch_entry([&] { code_.get(exit_rip_); }, entry);
+      code_.get(entry), code_.access(Wasm::i64_load, layout_.code_tlb + offsetof(TlbEntry, info));
+      code_.i64(~uint64_t{0xfff}), code_.op(Wasm::i64_and);
+      code_.get(exit_cell_), code_.access(Wasm::i64_load, cell_page_offset);
+      code_.op(Wasm::i64_ne);
+      fetch_differs([&] { code_.get(exit_rip_); }, entry);
+      code_.op(Wasm::i32_or);
+      code_.open(Wasm::if_);
+      return_cell([&] { code_.get(exit_cell_); });
+      code_.end();
+      code_.end();
+    }
+    if (!layout_.tail_calls) return return_cell([&] { code_.get(exit_cell_); });
+    code_.get(StepEmitter::budget), code_.get(exit_cell_);
+    code_.get(exit_cell_), code_.access(Wasm::i32_load, cell_slot_offset);
+    code_.op(Wasm::return_call_indirect), code_.number(0), code_.number(0);
+  }
+
+  template <class Cell>
+  void return_cell(Cell cell) {
+    code_.i32(0), code_.get(StepEmitter::budget), code_.access(Wasm::i32_store, layout_.budget_left);
+    cell();
+    code_.op(Wasm::return_);
+  }
+
+  // The fetch TLB's entry for an address, and whether it is for another page or not to be used.
+  template <class AddressOnStack>
+  void fetch_entry(AddressOnStack address, uint32_t entry) {
+    address(), code_.i64(7), code_.op(Wasm::i64_shr_u), code_.op(Wasm::i32_wrap_i64);
+    code_.i32((TlbSet::size - 1) << 5), code_.op(Wasm::i32_and), code_.set(entry);
+  }
+  template <class AddressOnStack>
+  void fetch_differs(AddressOnStack address, uint32_t entry) {
+    code_.get(entry), code_.access(Wasm::i64_load, layout_.code_tlb + offsetof(TlbEntry, read_tag));
+    address(), code_.op(Wasm::i64_xor), code_.i64(page_size - 1), code_.op(Wasm::i64_gt_u);
+  }
+
+  // Nothing is done unless the budget suffices for the longest way to the first check, and every page that the region goes
+  // through is where it was, in the fetch TLB too: what would be fetched is in there already.
+  WasmWriter prologue() {
+    WasmWriter body = std::move(code_);
+    code_ = {};
+    code_.get(StepEmitter::budget), code_.i32(node(0).longest), code_.op(Wasm::i32_lt_s);
+    code_.open(Wasm::if_);
+    return_cell([&] { code_.i32(layout_.refused_cell); });
+    code_.end();
+    code_.i32(0), code_.access(Wasm::i64_load, layout_.rip), code_.set(steps_.base);
+    for (const CodePageUse& page : region_.pages) {
+      if (page.delta == 0) continue;
+      uint32_t entry = exit_checks_;
+      auto address = [&] {
+        code_.get(steps_.base), code_.i64(~uint64_t{0xfff}), code_.op(Wasm::i64_and);
+        code_.i64(static_cast<uint64_t>(page.delta) << 12), code_.op(Wasm::i64_add);
+        if (region_.mode.code_bits != 64) code_.i64(0xffffffff), code_.op(Wasm::i64_and);
+      };
+      fetch_entry(address, entry);
+      code_.get(entry), code_.access(Wasm::i64_load, layout_.code_tlb + offsetof(TlbEntry, info));
+      code_.i64(~uint64_t{0xfff}), code_.op(Wasm::i64_and), code_.i64(page.physical), code_.op(Wasm::i64_ne);
+      fetch_differs(address, entry);
+      code_.op(Wasm::i32_or);
+      code_.open(Wasm::if_);
+      return_cell([&] { code_.i32(layout_.refused_cell); });
+      code_.end();
+    }
+    code_.i32(0), code_.set(exit_checks_);
+    code_.append(steps_.load_registers());
+    WasmWriter first = std::move(code_);
+    code_ = std::move(body);
+    return first;
+  }
+
+  const Region& region_;
+  const Layout& layout_;
+  EmitterHost& host_;
+  FunctionWriter f_;
+  WasmWriter& code_;
+  StepEmitter steps_;
+  const uint32_t exit_cell_, exit_rip_, exit_checks_;
+  std::vector<Label> labels_;
+  std::vector<Stub> stubs_;
+  std::vector<uint32_t> shapes_;
+  uint32_t exit_shapes_ = 0;
+};
+
+}  // namespace
+
+WasmWriter emit(const Region& region, const Layout& layout, EmitterHost& host) { return RegionEmitter(region, layout, host).run(); }
+
+}  // namespace matryoshka::jit

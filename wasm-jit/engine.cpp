@@ -1,0 +1,136 @@
+#include "wasm-jit/engine.h"
+
+#include "cpu/handlers.h"
+
+namespace matryoshka::jit {
+
+namespace {
+
+// In wasm a pointer is an address, and a pointer to a function its slot in the table. Natively neither is true: the engine can
+// then write modules, for tests, but not run them.
+Address address_of(const volatile void* p) { return static_cast<Address>(reinterpret_cast<uintptr_t>(p)); }
+template <class Function>
+uint32_t slot_of(Function* f) {
+  return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(f));
+}
+
+using RegionFunction = int32_t (*)(int32_t, int32_t);
+
+int32_t budget_left;
+
+// Where a cell leads at first: back to the dispatcher.
+int32_t unlinked(int32_t budget, int32_t cell) {
+  budget_left = budget;
+  return cell;
+}
+
+}  // namespace
+
+Engine::Engine(Processor& cpu, ModuleHost& host) : cpu_(cpu), host_(host), cache_(cpu.blocks(), cpu.memory, slot_of(&unlinked)) {
+  auto fixed = [](ExitKind kind) { return LinkCell{slot_of(&unlinked), static_cast<uint32_t>(kind), 0, nullptr, nullptr, false}; };
+  interpreted_cell_ = fixed(ExitKind::interpreted);
+  refused_cell_ = fixed(ExitKind::refused);
+  fault_cell_ = fixed(ExitKind::helper_fault);
+  indirect_cell_ = fixed(ExitKind::next);
+  first_slot_ = next_slot_ = host.reserve(capacity);
+}
+
+Layout Engine::layout() {
+  RegionContext c = cpu_.region_context();
+  Layout l;
+  l.gpr = address_of(c.gpr), l.rip = address_of(c.rip);
+  l.flag_result = address_of(c.flag_result), l.flag_aux = address_of(c.flag_aux), l.system_flags = address_of(c.system_flags);
+  l.segment_base = address_of(c.segment_base), l.attention = address_of(c.attention);
+  l.data_tlb = address_of(c.data->entries), l.code_tlb = address_of(c.code->entries);
+  l.processor = address_of(&cpu_);
+  l.block_ops = address_of(c.block_ops), l.block_rip = address_of(c.block_rip), l.block_ticks = address_of(c.block_ticks);
+  l.end_ticks = address_of(c.end_ticks), l.budget_left = address_of(&budget_left), l.fault_op = address_of(&fault_op_);
+  l.interpreted_cell = address_of(&interpreted_cell_), l.refused_cell = address_of(&refused_cell_);
+  l.fault_cell = address_of(&fault_cell_), l.indirect_cell = address_of(&indirect_cell_);
+  l.canonical_unused = c.canonical_unused;
+  l.tail_calls = host_.tail_calls();
+  return l;
+}
+
+// ---- Making regions
+
+void Engine::consider(Processor& cpu, Block& block) {
+  if (first_slot_ == 0 || cache_.find(block.physical, block.mode)) return;
+  Region region;
+  if (!form(cpu, block, region)) {
+    ++statistics_.refused;
+    return;
+  }
+  Translation& t = cache_.add(region);
+  emitting_ = &t;
+  waiting_.push_back({t.number, t.key, emit(region, layout(), *this)});
+  emitting_ = nullptr;
+  ++statistics_.regions;
+  statistics_.instructions += region.instructions;
+  if (waiting_.size() >= batch) flush();
+}
+
+Address Engine::new_cell() { return address_of(cache_.new_cell(*emitting_)); }
+Address Engine::keep(const Op& op) {
+  emitting_->ops.push_back(op);
+  return address_of(&emitting_->ops.back());
+}
+uint32_t Engine::helper_slot(const Op& op) { return slot_of(handler_for(op.id)); }
+
+void Engine::flush() {
+  cache_.bury();
+  if (waiting_.empty()) return;
+  auto count = static_cast<uint32_t>(waiting_.size());
+  if (next_slot_ + count > first_slot_ + capacity) next_slot_ = first_slot_;
+  cache_.drop_slots(next_slot_, count);
+  std::vector<WasmWriter> bodies;
+  for (Waiting& w : waiting_) bodies.push_back(std::move(w.body));
+  WasmWriter module = module_of(bodies, next_slot_);
+  ++statistics_.modules;
+  statistics_.bytes += module.bytes.size();
+  bool made = host_.instantiate(module.bytes);
+  for (uint32_t i = 0; i < count; ++i) {
+    Translation* t = cache_.find(waiting_[i].key.physical, waiting_[i].key.mode);
+    if (!t || t->number != waiting_[i].number) continue;  // dropped while it waited
+    if (made)
+      cache_.place(*t, next_slot_ + i);
+    else
+      cache_.drop(*t);
+  }
+  next_slot_ += count;
+  waiting_.clear();
+}
+
+// ---- Running them
+
+RegionEngine::Outcome Engine::run(uint32_t entry, int32_t budget) {
+  auto function = reinterpret_cast<RegionFunction>(static_cast<uintptr_t>(entry));
+  auto* cell = reinterpret_cast<LinkCell*>(static_cast<uintptr_t>(static_cast<uint32_t>(function(budget, 0))));
+  auto kind = static_cast<ExitKind>(cell->kind);
+  ++statistics_.exits[cell->kind];
+  Outcome outcome{End::interpreted, budget_left, nullptr, nullptr};
+  if (kind == ExitKind::next) {
+    outcome.end = End::next;
+    if (cell->live) outcome.way = cell;
+  } else if (kind == ExitKind::helper_fault) {
+    outcome.end = End::faulted;
+    outcome.op = fault_op_;
+  }
+  return outcome;
+}
+
+void Engine::link(void* way, const Block& target) {
+  ++statistics_.links;
+  cache_.link(*static_cast<LinkCell*>(way), target.entry, target);
+}
+
+uint32_t Engine::entry_for(uint64_t physical, uint32_t mode) const {
+  Translation* t = const_cast<CodeCache&>(cache_).find(physical, mode);
+  return t ? t->slot : 0;
+}
+
+uint64_t Engine::drop_written(uint64_t page, uint64_t granules) { return cache_.drop_written(page, granules); }
+
+void Engine::drop_all() { cache_.drop_all(); }
+
+}  // namespace matryoshka::jit

@@ -1,0 +1,72 @@
+// The second engine: decides what is compiled and when, hands modules to the host, and runs regions.
+//
+// A block that has run often enough is formed into a region and written at once; modules are made of several regions, since a module
+// costs far more than a function. When exactly that happens changes nothing that the guest can see, so it may depend on
+// anything.
+#pragma once
+
+#include <vector>
+
+#include "cpu/region_engine.h"
+#include "wasm-jit/code_cache.h"
+#include "wasm-jit/emitter.h"
+
+namespace matryoshka::jit {
+
+// What only JavaScript can do.
+class ModuleHost {
+ public:
+  virtual ~ModuleHost() = default;
+  // Compiles and instantiates; its functions then stand in the table. False if the host would not.
+  virtual bool instantiate(const std::vector<uint8_t>& module) = 0;
+  // The first of `count` consecutive slots of the table, once for all; 0 if there is no room.
+  virtual uint32_t reserve(uint32_t count) = 0;
+  virtual bool tail_calls() const = 0;
+};
+
+struct Statistics {
+  uint64_t regions = 0, instructions = 0, modules = 0, bytes = 0, refused = 0, dropped = 0, links = 0;
+  uint64_t exits[4] = {};  // by ExitKind
+};
+
+class Engine final : public RegionEngine, private EmitterHost {
+ public:
+  Engine(Processor& cpu, ModuleHost& host);
+
+  // Compiles what waits; called between slices.
+  void flush();
+  const Statistics& statistics() const { return statistics_; }
+
+  Outcome run(uint32_t entry, int32_t budget) override;
+  void link(void* way, const Block& target) override;
+  void consider(Processor& cpu, Block& block) override;
+  uint32_t entry_for(uint64_t physical, uint32_t mode) const override;
+  uint64_t drop_written(uint64_t page, uint64_t granules) override;
+  void drop_all() override;
+
+ private:
+  Address new_cell() override;
+  Address keep(const Op& op) override;
+  uint32_t helper_slot(const Op& op) override;
+  Layout layout();
+
+  static constexpr uint32_t capacity = 8192;
+  static constexpr size_t batch = 8;
+
+  Processor& cpu_;
+  ModuleHost& host_;
+  CodeCache cache_;
+  uint32_t first_slot_ = 0, next_slot_ = 0;
+  Translation* emitting_ = nullptr;
+  struct Waiting {
+    uint32_t number;
+    RegionKey key;
+    WasmWriter body;
+  };
+  std::vector<Waiting> waiting_;
+  LinkCell interpreted_cell_, refused_cell_, fault_cell_, indirect_cell_;
+  const Op* fault_op_ = nullptr;
+  Statistics statistics_;
+};
+
+}  // namespace matryoshka::jit

@@ -1,0 +1,79 @@
+// A region: the blocks round a hot place that are compiled together, with one entry, as a graph without irreducible loops.
+//
+// Places in a region are distances from its entry, because the same physical page may be mapped anywhere: RIP is a parameter.
+// A direct call that leads to observed code is followed, in a context of its own which remembers where it returns to; so a
+// leaf function is inlined at each of its calls, and its RET is one comparison.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "cpu/instruction.h"
+#include "cpu/processor.h"
+
+namespace matryoshka::jit {
+
+// Everything that a translation assumes beside its bytes. CodeMode::key() holds what decoding depends on and which TLB set data
+// accesses use.
+struct RegionKey {
+  uint64_t physical = 0;  // of the entry's first byte
+  uint32_t mode = 0;
+  bool operator==(const RegionKey&) const = default;
+};
+
+struct Step {
+  enum class Kind : uint8_t { text, helper };
+  Kind kind;
+  int64_t start, end;  // distances of its first byte and of the byte behind it
+  Op op;               // lowered as a block of its own
+};
+
+// Where control goes: a node of the region, or out of it.
+struct Edge {
+  static constexpr int outside = -1;
+  int node = outside;
+  int64_t distance = 0;
+};
+
+struct Node {
+  enum class Ending : uint8_t {
+    goes,         // to `next`
+    branches,     // to `taken` if the last step's condition holds, else to `next`
+    indirect,     // wherever the last step says
+    returns,      // the same, most likely to `next`
+    interpreted,  // what stands at `end` is the interpreter's: rows of kind leave, repeated strings, undecodable bytes
+  };
+  int64_t start = 0, end = 0;
+  std::vector<Step> steps;
+  Ending ending = Ending::interpreted;
+  Edge next, taken;
+
+  // Set by arrange().
+  std::vector<int> before;  // nodes that lead here, forwards
+  int dominator = -1;
+  bool loops = false;       // some edge comes back here
+  unsigned longest = 0;     // instructions on the longest way to the next check of the budget
+};
+
+struct CodePageUse {
+  int64_t delta;  // in pages, from the entry's
+  uint64_t physical;
+  uint64_t granules;  // of 64 bytes
+};
+
+struct Region {
+  RegionKey key;
+  CodeMode mode;
+  std::vector<Node> nodes;  // in reverse postorder, the entry first
+  std::vector<CodePageUse> pages;
+  unsigned instructions = 0;
+};
+
+// Decodes what lies round the processor's RIP, along edges that have been taken. False if not even its first instruction can be
+// compiled.
+bool form(const Processor& cpu, const Block& entry, Region& region);
+
+// Puts the nodes into reverse postorder, turns edges into the middle of a loop into exits, and finds dominators and loops.
+void arrange(Region& region);
+
+}  // namespace matryoshka::jit

@@ -1,0 +1,469 @@
+#include "wasm-jit/step_emitter.h"
+
+#include "cpu/handlers.h"
+#include "wasm-jit/recorder.h"
+
+namespace matryoshka::jit {
+
+using tree::NodeId;
+
+namespace {
+constexpr uint32_t tag_read = 0, tag_write = 8, tag_addend = 16;
+static_assert(offsetof(TlbEntry, read_tag) == tag_read && offsetof(TlbEntry, write_tag) == tag_write && offsetof(TlbEntry, addend) == tag_addend);
+
+constexpr uint64_t mask_of(unsigned bits) { return tree::Computation::mask_of(bits); }
+unsigned width_code(const Op& op) { return op.id >> 1 & 3; }
+}  // namespace
+
+StepEmitter::StepEmitter(const Region& region, const Layout& layout, EmitterHost& host, FunctionWriter& f)
+    : base(f.new_local(WasmType::i64)),
+      flag_kind(f.new_local(WasmType::i32)),
+      region_(region),
+      layout_(layout),
+      host_(host),
+      f_(f),
+      code_(f.code),
+      flag_result_(f.new_local(WasmType::i64)),
+      flag_aux_(f.new_local(WasmType::i64)),
+      flag_a_(f.new_local(WasmType::i64)),
+      flag_b_(f.new_local(WasmType::i64)),
+      entry_(f.new_local(WasmType::i32)) {}
+
+uint32_t StepEmitter::gpr_local(unsigned n) {
+  if (!gpr_[n]) gpr_[n] = f_.new_local(WasmType::i64);
+  return *gpr_[n];
+}
+
+void StepEmitter::step(const Step& step) {
+  step_ = &step;
+  f_.next_instruction();
+  if (step.kind == Step::Kind::helper)
+    helper(step);
+  else
+    text(step);
+  ++done;
+}
+
+void StepEmitter::flush_budget() {
+  if (done == 0) return;
+  code_.get(budget), code_.i32(done), code_.op(Wasm::i32_sub), code_.set(budget);
+  done = 0;
+}
+
+void StepEmitter::set_flag_kind() {
+  if (!flags.known()) return;
+  code_.i32(flags.state().index());
+  code_.set(flag_kind);
+}
+
+// ---- Texts
+
+void StepEmitter::text(const Step& step) {
+  make_recording(step);
+  imported_.assign(recording_.nodes.size(), {});
+  loaded_.assign(recording_.effects.size(), {});
+  places_.assign(recording_.effects.size(), {});
+  new_gpr_ = {};
+  new_flags_.reset();
+  checked_targets_.clear();
+  condition_.reset(), target_.reset();
+  stored_ = false;
+  if (!flags.known() && asks_for_flags()) make_flags_plain();
+  for (uint32_t i = 0; i < recording_.effects.size(); ++i) effect(recording_.effects[i], i);
+  commit();
+}
+
+void StepEmitter::make_recording(const Step& step) {
+  recording_.nodes.clear(), recording_.effects.clear();
+  record(step.op, recording_);
+}
+
+// Visits the leaves that somebody points at; all are there in every recording.
+template <class Visit>
+void StepEmitter::for_each_use(Visit visit) const {
+  auto use = [&](NodeId id) { visit(recording_.nodes[id]); };
+  for (const tree::Node& n : recording_.nodes)
+    switch (n.op) {
+      case Operator::constant:
+      case Operator::gpr:
+      case Operator::flag_result:
+      case Operator::flag_aux:
+      case Operator::direction_flag:
+      case Operator::next_rip:
+      case Operator::loaded: break;
+      default:
+        use(n.a), use(n.b);
+        if (n.op == Operator::select) use(n.c);
+    }
+  for (const tree::Effect& e : recording_.effects) {
+    use(e.address), use(e.value), use(e.condition);
+    if (e.kind == EffectKind::set_flags) use(e.second);
+  }
+}
+
+// A write of all flags may hide the old ones, but only partly (INC keeps CF), so any use counts.
+bool StepEmitter::asks_for_flags() const {
+  bool asks = false;
+  for_each_use([&](const tree::Node& n) { asks |= n.op == Operator::flag_result || n.op == Operator::flag_aux; });
+  return asks;
+}
+
+std::optional<FlagState> StepEmitter::announce(const Step& step) {
+  if (step.kind == Step::Kind::helper) {
+    flags_used_ = flags_changed_ = true;
+    return FlagState{};
+  }
+  make_recording(step);
+  for_each_use([&](const tree::Node& n) {
+    if (n.op == Operator::gpr) gpr_local(static_cast<unsigned>(n.constant));
+  });
+  if (asks_for_flags()) flags_used_ = true;
+  std::optional<FlagState> state;
+  for (const tree::Effect& e : recording_.effects) {
+    if (e.kind == EffectKind::set_gpr) gpr_local(e.number), changed_[e.number] = true;
+    if (e.kind == EffectKind::set_flags) {
+      auto match = match_flags(recording_, width_code(step.op), e.value, e.second);
+      state = match ? match->state : FlagState{};
+      flags_used_ = flags_changed_ = true;
+    }
+  }
+  return state;
+}
+
+Value StepEmitter::import(NodeId id) {
+  if (!imported_[id]) {
+    Value v = import_new(id);
+    imported_[id] = v;
+  }
+  return *imported_[id];
+}
+
+Value StepEmitter::flag_word(bool aux) {
+  FlagState s = flags.state();
+  Value a = s.shape == Shape::plain ? f_.graph.local(flag_result_) : f_.graph.local(flag_a_, mask_of(s.bits()));
+  Value b = s.shape == Shape::plain                                          ? f_.graph.local(flag_aux_)
+            : s.shape == Shape::increment || s.shape == Shape::decrement ? f_.graph.local(flag_b_, 1)
+                                                                             : f_.graph.local(flag_b_, mask_of(s.bits()));
+  FlagWords words = flag_words(f_.graph, s, a, b);
+  return aux ? words.aux : words.result;
+}
+
+Value StepEmitter::import_new(NodeId id) {
+  const tree::Node& n = recording_.nodes[id];
+  Graph& g = f_.graph;
+  switch (n.op) {
+    case Operator::constant: return g.constant(n.constant);
+    case Operator::gpr: return g.local(gpr_local(static_cast<unsigned>(n.constant)));
+    case Operator::flag_result: return flag_word(false);
+    case Operator::flag_aux: return flag_word(true);
+    case Operator::direction_flag: {
+      uint32_t local = f_.temporary(WasmType::i64);
+      code_.i32(0), code_.access(Wasm::i64_load, layout_.system_flags), code_.i64(10), code_.op(Wasm::i64_shr_u);
+      code_.i64(1), code_.op(Wasm::i64_and), code_.set(local);
+      return g.local(local, 1);
+    }
+    case Operator::next_rip: {
+      Value rip = g.add(g.local(base), static_cast<uint64_t>(step_->end));
+      return region_.mode.code_bits == 64 ? rip : g.and_(rip, 0xffffffff);
+    }
+    // Static targets are in bounds: code near the edge of the canonical addresses is never in a region (Mmu::near_edge).
+    case Operator::out_of_bounds: return g.constant(0);
+    case Operator::loaded: {
+      const tree::Effect& e = recording_.effects[n.constant];
+      return g.local(*loaded_[n.constant], mask_of(e.bits));
+    }
+    case Operator::and_:
+    case Operator::or_:
+    case Operator::xor_:
+    case Operator::equal:
+    case Operator::shift_right:
+      // A condition is recognised as a whole before its parts are looked at.
+      if (auto condition = match_condition(recording_, id)) {
+        FlagState s = flags.state();
+        if (s.shape != Shape::plain) {
+          Value a = g.local(flag_a_, mask_of(s.bits()));
+          bool carry = s.shape == Shape::increment || s.shape == Shape::decrement;
+          Value b = g.local(flag_b_, carry ? 1 : mask_of(s.bits()));
+          if (auto simple = condition_of(g, *condition, s, a, b)) return *simple;
+        }
+      }
+      break;
+    default: break;
+  }
+  Value a = import(n.a), b = import(n.b);
+  return g.make(n.op, a, b, n.op == Operator::select ? import(n.c) : 0);
+}
+
+// ---- Memory
+
+Value StepEmitter::linear_address(const tree::Effect& e, bool stack) {
+  Value offset = import(e.address);
+  if (stack || step_->op.segment == static_cast<uint8_t>(Segments::none)) return offset;
+  uint32_t local = f_.temporary(WasmType::i64);
+  code_.i32(0), code_.access(Wasm::i64_load, layout_.segment_base + 8u * step_->op.segment), code_.set(local);
+  return f_.graph.add(offset, f_.graph.local(local));
+}
+
+// Leaves the host address on the stack, or the region.
+void StepEmitter::translate(Value address, unsigned bits, bool write) {
+  f_.want(address), f_.want(address), f_.want(address);
+  bool narrow = f_.graph.fits(address, 32);
+  uint32_t local = f_.temporary(WasmType::i64);
+  f_.wide(address);
+  code_.set(local);
+  f_.graph[address].local = local;
+  // The slot, times the size of an entry.
+  constexpr unsigned entry_bits = 5, page_bits = 12;
+  constexpr uint32_t slots = (TlbSet::size - 1) << entry_bits;
+  static_assert(sizeof(TlbEntry) == 1 << entry_bits);
+  code_.get(local);
+  if (narrow) {
+    code_.op(Wasm::i32_wrap_i64), code_.i32(page_bits - entry_bits), code_.op(Wasm::i32_shr_u);
+  } else {
+    code_.i64(page_bits - entry_bits), code_.op(Wasm::i64_shr_u), code_.op(Wasm::i32_wrap_i64);
+  }
+  code_.i32(slots), code_.op(Wasm::i32_and), code_.tee(entry_);
+  code_.access(Wasm::i64_load, layout_.data_tlb + (write ? tag_write : tag_read));
+  code_.get(local), code_.op(Wasm::i64_xor);
+  code_.i64(page_size - bits / 8), code_.op(Wasm::i64_gt_u);
+  leave_if(step_->start, done);
+  code_.get(local), code_.op(Wasm::i32_wrap_i64);
+  code_.get(entry_), code_.access(Wasm::i32_load, layout_.data_tlb + tag_addend);
+  code_.op(Wasm::i32_add);
+}
+
+namespace {
+Wasm load_of(unsigned bits) {
+  return bits == 8 ? Wasm::i64_load8_u : bits == 16 ? Wasm::i64_load16_u : bits == 32 ? Wasm::i64_load32_u : Wasm::i64_load;
+}
+Wasm store_of(unsigned bits) {
+  return bits == 8 ? Wasm::i64_store8 : bits == 16 ? Wasm::i64_store16 : bits == 32 ? Wasm::i64_store32 : Wasm::i64_store;
+}
+}  // namespace
+
+void StepEmitter::check_target(Value target) {
+  // 32-bit targets are within their flat segment; 64-bit ones must be canonical.
+  if (region_.mode.code_bits != 64) return;
+  unsigned unused = layout_.canonical_unused;
+  f_.want(target), f_.want(target);
+  f_.wide(target), code_.i64(unused), code_.op(Wasm::i64_shl), code_.i64(unused), code_.op(Wasm::i64_shr_s);
+  f_.wide(target), code_.op(Wasm::i64_ne);
+  leave_if(step_->start, done);
+}
+
+void StepEmitter::effect(const tree::Effect& e, uint32_t number) {
+  bool stack = e.kind == EffectKind::stack_load || e.kind == EffectKind::stack_store;
+  switch (e.kind) {
+    case EffectKind::load:
+    case EffectKind::stack_load: {
+      translate(linear_address(e, stack), e.bits, false);
+      code_.access(load_of(e.bits), 0);
+      loaded_[number] = f_.temporary(WasmType::i64);
+      code_.set(*loaded_[number]);
+      return;
+    }
+    case EffectKind::load_for_store: {
+      translate(linear_address(e, false), e.bits, true);
+      places_[number] = f_.temporary(WasmType::i32);
+      code_.tee(*places_[number]);
+      code_.access(load_of(e.bits), 0);
+      loaded_[number] = f_.temporary(WasmType::i64);
+      code_.set(*loaded_[number]);
+      return;
+    }
+    case EffectKind::store:
+    case EffectKind::stack_store: {
+      translate(linear_address(e, stack), e.bits, true);
+      Value v = import(e.value);
+      f_.want(v);
+      f_.wide(v);
+      code_.access(store_of(e.bits), 0);
+      stored_ = true;
+      return;
+    }
+    case EffectKind::store_back: {
+      Value v = import(e.value);
+      f_.want(v);
+      code_.get(*places_[e.place]);
+      f_.wide(v);
+      code_.access(store_of(e.bits), 0);
+      stored_ = true;
+      return;
+    }
+    case EffectKind::set_gpr: new_gpr_[e.number] = e.value; return;
+    case EffectKind::set_flags: new_flags_ = {e.value, e.second}; return;
+    case EffectKind::set_direction_flag: {
+      Value v = import(e.value);
+      f_.want(v);
+      code_.i32(0);
+      code_.i32(0), code_.access(Wasm::i64_load, layout_.system_flags), code_.i64(~rflags::DF), code_.op(Wasm::i64_and);
+      f_.wide(v);
+      code_.i64(10), code_.op(Wasm::i64_shl), code_.op(Wasm::i64_or);
+      code_.access(Wasm::i64_store, layout_.system_flags);
+      return;
+    }
+    case EffectKind::fault_if: {
+      Value v = import(e.condition);
+      if (f_.graph.is_constant(v, 0)) return;
+      f_.want(v);
+      f_.condition(v);
+      leave_if(step_->start, done);
+      return;
+    }
+    case EffectKind::check_target: {
+      if (parse_operands(rows[step_->op.row()].operands).operand[0].kind == OperandClass::relative) return;
+      check_target(import(e.value));
+      checked_targets_.push_back(e.value);
+      return;
+    }
+    case EffectKind::jump:
+    case EffectKind::branch: {
+      if (e.kind == EffectKind::branch) {
+        Value v = import(e.condition);
+        f_.want(v);
+        f_.condition(v);
+        condition_ = f_.temporary(WasmType::i32);
+        code_.set(*condition_);
+      }
+      if (parse_operands(rows[step_->op.row()].operands).operand[0].kind == OperandClass::relative) return;
+      Value target = import(e.value);
+      // Texts that push before they jump have asked before.
+      if (!stored_ && checked_targets_.empty()) check_target(target);
+      f_.want(target);
+      f_.wide(target);
+      target_ = f_.temporary(WasmType::i64);
+      code_.set(*target_);
+      return;
+    }
+  }
+}
+
+// All new values first, then all locals: a value may need what another one replaces.
+void StepEmitter::commit() {
+  std::vector<uint32_t> locals;
+  std::vector<Value> values;
+  auto set = [&](uint32_t local, Value v) {
+    f_.want(v);
+    locals.push_back(local), values.push_back(v);
+  };
+  for (unsigned n = 0; n < 16; ++n)
+    if (new_gpr_[n]) {
+      Value v = import(*new_gpr_[n]);
+      set(gpr_local(n), v);
+    }
+  FlagState state;
+  if (new_flags_) {
+    auto match = match_flags(recording_, width_code(step_->op), new_flags_->first, new_flags_->second);
+    if (match) {
+      state = match->state;
+      Value a = import(match->a);
+      if (match->keeps_carry) {
+        Value carry = f_.graph.shift_right(flag_word(true), 63);
+        FlagState s = flags.state();
+        if (s.shape != Shape::plain) {
+          bool kept = s.shape == Shape::increment || s.shape == Shape::decrement;
+          if (auto simple = condition_of(f_.graph, matryoshka::flags::B, s, f_.graph.local(flag_a_, mask_of(s.bits())),
+                                         f_.graph.local(flag_b_, kept ? 1 : mask_of(s.bits()))))
+            carry = *simple;
+        }
+        set(flag_a_, a), set(flag_b_, carry);
+      } else {
+        set(flag_a_, a);
+        if (state.shape != Shape::logic) set(flag_b_, import(match->b));
+      }
+    } else {
+      set(flag_result_, import(new_flags_->first)), set(flag_aux_, import(new_flags_->second));
+    }
+  }
+  for (Value v : values) f_.wide(v);
+  for (size_t i = locals.size(); i-- > 0;) code_.set(locals[i]);
+  if (new_flags_) flags.shapes = state.bit();
+}
+
+// ---- Flags
+
+// The two words from whatever shape they have: one `if` for each that is possible.
+void StepEmitter::make_flags_plain() {
+  uint32_t shapes = flags.shapes;
+  for (unsigned i = 0; i < FlagState::count; ++i) {
+    FlagState s = FlagState::of_index(i);
+    if (!(shapes & s.bit()) || s.shape == Shape::plain) continue;
+    bool alone = shapes == s.bit();
+    if (!alone) {
+      code_.get(flag_kind), code_.i32(i), code_.op(Wasm::i32_eq);
+      code_.open(Wasm::if_);
+    }
+    f_.next_instruction();
+    bool kept = s.shape == Shape::increment || s.shape == Shape::decrement;
+    FlagWords words = flag_words(f_.graph, s, f_.graph.local(flag_a_, mask_of(s.bits())), f_.graph.local(flag_b_, kept ? 1 : mask_of(s.bits())));
+    f_.want(words.result), f_.want(words.aux);
+    f_.wide(words.result), f_.wide(words.aux);
+    code_.set(flag_aux_), code_.set(flag_result_);
+    if (!alone) code_.end();
+  }
+  f_.next_instruction();
+  flags.shapes = FlagState{}.bit();
+}
+
+// ---- Helpers
+
+// A helper finds the processor as the interpreter would have left it: registers and flags in memory, and the block's bookkeeping
+// as if the instruction were a block of its own.
+void StepEmitter::helper(const Step& step) {
+  make_flags_plain();
+  store_registers();
+  code_.i32(0), code_.get(flag_result_), code_.access(Wasm::i64_store, layout_.flag_result);
+  code_.i32(0), code_.get(flag_aux_), code_.access(Wasm::i64_store, layout_.flag_aux);
+
+  Address op = host_.keep(step.op);
+  code_.i32(0), code_.i32(op), code_.access(Wasm::i32_store, layout_.block_ops);
+  uint32_t rip = f_.temporary(WasmType::i64);
+  code_.get(base), code_.i64(static_cast<uint64_t>(step.start)), code_.op(Wasm::i64_add);
+  if (region_.mode.code_bits != 64) code_.i64(0xffffffff), code_.op(Wasm::i64_and);
+  code_.set(rip);
+  code_.i32(0), code_.get(rip), code_.access(Wasm::i64_store, layout_.block_rip);
+  code_.i32(0), code_.get(rip), code_.access(Wasm::i64_store, layout_.gpr + 8 * CpuState::slot_block);
+  code_.i32(0);
+  code_.i32(0), code_.access(Wasm::i64_load, layout_.end_ticks);
+  code_.get(budget), code_.i32(done), code_.op(Wasm::i32_sub), code_.op(Wasm::i64_extend_i32_s), code_.op(Wasm::i64_sub);
+  code_.access(Wasm::i64_store, layout_.block_ticks);
+
+  code_.i32(0), code_.i32(op), code_.access(Wasm::i32_store, layout_.fault_op);
+  code_.i32(layout_.processor), code_.i32(op), code_.i32(host_.helper_slot(step.op));
+  code_.op(Wasm::call_indirect), code_.number(0), code_.number(0);
+  // Whatever it was, it may have changed any register.
+  code_.append(load_registers());
+  code_.op(Wasm::i32_eqz);
+  leave_if_helper_failed();
+  flags.shapes = FlagState{}.bit();
+  code_.i32(0), code_.access(Wasm::i32_load8_u, layout_.attention);
+  leave_if(step.end, done + 1);
+}
+
+// ---- The function's two ends
+
+WasmWriter StepEmitter::load_registers() const {
+  WasmWriter w;
+  for (unsigned n = 0; n < 16; ++n)
+    if (gpr_[n]) w.i32(0), w.access(Wasm::i64_load, layout_.gpr + 8 * n), w.set(*gpr_[n]);
+  if (flags_used_) {
+    w.i32(0), w.access(Wasm::i64_load, layout_.flag_result), w.set(flag_result_);
+    w.i32(0), w.access(Wasm::i64_load, layout_.flag_aux), w.set(flag_aux_);
+  }
+  return w;
+}
+
+void StepEmitter::store_registers() {
+  for (unsigned n = 0; n < 16; ++n)
+    if (gpr_[n] && changed_[n]) code_.i32(0), code_.get(*gpr_[n]), code_.access(Wasm::i64_store, layout_.gpr + 8 * n);
+}
+
+void StepEmitter::store_flags(uint32_t shapes) {
+  if (!flags_changed_) return;
+  flags.shapes = shapes;
+  make_flags_plain();
+  code_.i32(0), code_.get(flag_result_), code_.access(Wasm::i64_store, layout_.flag_result);
+  code_.i32(0), code_.get(flag_aux_), code_.access(Wasm::i64_store, layout_.flag_aux);
+}
+
+}  // namespace matryoshka::jit

@@ -1,0 +1,102 @@
+// One instruction at a time: what its recording says, as wasm.
+//
+// Guest registers stand in wasm locals that are true at each instruction's start, so an instruction which cannot go on (its page is
+// not in the TLB) leaves the region as if it had never begun, and the interpreter does it. For that, everything that may
+// leave comes before everything that changes state: first all of an instruction's values, then its locals are set.
+#pragma once
+
+#include <array>
+#include <optional>
+
+#include "wasm-jit/emitter.h"
+#include "wasm-jit/flag_shapes.h"
+#include "wasm-jit/function_writer.h"
+
+namespace matryoshka::jit {
+
+// The flags at some point: which shapes they may have. One shape: it is known. Several: the local flag_kind tells.
+struct FlagsHere {
+  uint32_t shapes = FlagState{}.bit();
+  bool known() const { return (shapes & (shapes - 1)) == 0; }
+  FlagState state() const { return FlagState::of_index(static_cast<unsigned>(__builtin_ctz(shapes))); }
+};
+
+class StepEmitter {
+ public:
+  StepEmitter(const Region& region, const Layout& layout, EmitterHost& host, FunctionWriter& f);
+
+  // Leaves the region if the i32 on the stack is not zero; given by the control-flow side, which knows the labels.
+  std::function<void(int64_t distance, unsigned done)> leave_if;
+  std::function<void()> leave_if_helper_failed;
+
+  FlagsHere flags;
+  unsigned done = 0;  // instructions since the budget was last brought up to date
+
+  void step(const Step& step);
+  // After the last step of a node: the i32 of its condition, or where an indirect jump goes.
+  uint32_t condition_local() const { return *condition_; }
+  uint32_t target_local() const { return *target_; }
+
+  // Before anything is written, every step is announced: the registers of the whole region must be known at its first call of a
+  // helper. Answers the shape that the step leaves the flags in; nothing if it does not touch them.
+  std::optional<FlagState> announce(const Step& step);
+
+  void flush_budget();
+  void set_flag_kind();
+  // ---- For the function's two ends
+  WasmWriter load_registers() const;
+  void store_registers();
+  void store_flags(uint32_t shapes);
+
+  static constexpr uint32_t budget = 0, given_cell = 1;  // parameters
+  const uint32_t base;  // the entry's RIP
+  const uint32_t flag_kind;
+
+ private:
+  using EffectKind = tree::EffectKind;
+  struct Place {
+    uint32_t host;
+  };
+
+  void text(const Step& step);
+  void helper(const Step& step);
+  Value import(tree::NodeId id);
+  Value import_new(tree::NodeId id);
+  Value linear_address(const tree::Effect& effect, bool stack);
+  void translate(Value address, unsigned bits, bool write);
+  void effect(const tree::Effect& e, uint32_t number);
+  void commit();
+  void make_flags_plain();
+  Value flag_word(bool aux);
+  uint32_t gpr_local(unsigned n);
+  void make_recording(const Step& step);
+  template <class Visit>
+  void for_each_use(Visit visit) const;
+  bool asks_for_flags() const;
+  void check_target(Value target);
+
+  const Region& region_;
+  const Layout& layout_;
+  EmitterHost& host_;
+  FunctionWriter& f_;
+  WasmWriter& code_;
+
+  std::array<std::optional<uint32_t>, 16> gpr_;
+  std::array<bool, 16> changed_{};
+  bool flags_used_ = false, flags_changed_ = false;
+  const uint32_t flag_result_, flag_aux_, flag_a_, flag_b_;
+  uint32_t entry_;      // TLB entry of the access at hand
+  std::optional<uint32_t> condition_, target_;
+
+  // Of the instruction at hand
+  const Step* step_ = nullptr;
+  tree::Recording recording_;
+  std::vector<std::optional<Value>> imported_;
+  std::vector<std::optional<uint32_t>> loaded_, places_;
+  std::array<std::optional<tree::NodeId>, 16> new_gpr_;
+  std::optional<std::pair<tree::NodeId, tree::NodeId>> new_flags_;
+  std::vector<tree::NodeId> checked_targets_;
+  bool stored_ = false;
+};
+
+}  // namespace matryoshka::jit
