@@ -11,6 +11,18 @@ namespace matryoshka {
 
 namespace {
 
+template <size_t... Rows>
+constexpr std::array<OperandList, sizeof...(Rows)> parse_all(std::index_sequence<Rows...>) {
+  return {parse_operands(rows[Rows].operands)...};
+}
+constexpr auto operand_lists = parse_all(std::make_index_sequence<row_count>{});
+
+}  // namespace
+
+const OperandList& operands_of(unsigned row) { return operand_lists[row]; }
+
+namespace {
+
 bool is_hex(std::string_view t) {
   return t.size() >= 2 && std::isxdigit(static_cast<unsigned char>(t[0])) && std::isxdigit(static_cast<unsigned char>(t[1]));
 }
@@ -319,7 +331,7 @@ DecodeResult Decoder::decode(std::span<const uint8_t> bytes, unsigned code_bits,
   const Row& row = rows[pattern->row];
 
   // MOV to and from control and debug registers have no memory form: mod is ignored.
-  OperandList operands = parse_operands(row.operands);
+  const OperandList& operands = operands_of(in.row);
   bool ignores_mod = false;
   for (unsigned i = 0; i < operands.count; ++i)
     ignores_mod |= operands.operand[i].kind == OperandClass::control || operands.operand[i].kind == OperandClass::debug;

@@ -20,6 +20,10 @@ enum class DecodeResult : uint8_t {
   needs_more  // the bytes given end inside the instruction
 };
 
+struct OperandList;
+// The operands of a row of the table, its letters read once for all.
+const OperandList& operands_of(unsigned row);
+
 class Decoder {
  public:
   explicit Decoder(const FeatureSet& features);

@@ -95,7 +95,7 @@ struct Profile {
 namespace {
 constexpr unsigned longest_instruction = 15;
 // How many instructions are interpreted from a block on before a region is thought of.
-constexpr uint32_t hot_heat = 2000;
+constexpr uint32_t hot_heat = 12000;
 }
 
 // The block at RIP, decoded now if it was not. Null: the fetch faulted.
@@ -289,8 +289,7 @@ __attribute__((flatten)) void Processor::interpret() {
         if (after == AfterRegion::leave) return;
         must_interpret = !must_interpret && after == AfterRegion::interpret;
         if (after == AfterRegion::go_on || must_interpret) continue;
-      } else if ((block->heat += block->count) >= hot_heat) [[unlikely]] {
-        block->heat = 0;
+      } else if (block->heat < hot_heat && (block->heat += block->count) >= hot_heat) [[unlikely]] {
         regions_->consider(*this, *block);
       }
       must_interpret = false;

@@ -43,6 +43,7 @@ constexpr uint32_t SSE_STATE = 512; // #UD if CR0.EM or not CR4.OSFXSR, #NM if C
 constexpr uint32_t X87_STATE = 1024;// #NM if CR0.EM or CR0.TS; pending unmasked x87 exceptions are raised first
 constexpr uint32_t MMX_STATE = 2048;// #UD if CR0.EM, #NM if CR0.TS, pending x87 exceptions; uses the registers as MMX
 constexpr uint32_t ALIGNED = 4096;  // a 16-byte memory operand must be aligned, else #GP(0)
+constexpr uint32_t IMPLICIT = 8192; // an x87, MMX or SSE row that has to do with flags or general registers beside its operands
 }  // namespace attribute
 
 struct Row {

@@ -44,7 +44,7 @@ Segments effective_segment(const Instruction& in, const CodeMode& mode) {
 
 Op lower(const Instruction& in, const CodeMode& mode, unsigned offset) {
   const Row& row = rows[in.row];
-  OperandList operands = parse_operands(row.operands);
+  const OperandList& operands = operands_of(in.row);
   Op op{};
   op.length = in.length;
   op.offset = static_cast<uint16_t>(offset);

@@ -75,9 +75,7 @@ class Processor final : private CodeWatcher, private LocalApicHost {
   // The engine for hot places, or null: everything is interpreted.
   void set_regions(RegionEngine* regions) { regions_ = regions; }
   RegionContext region_context();
-  struct RegionStatistics {
-    uint64_t entered = 0, instructions = 0;
-  } in_regions;
+  uint64_t instructions_in_regions = 0;  // a statistic
 
   bool idle() const { return state.activity != Activity::active; }
   // Whether the halted processor has something to wake up for.

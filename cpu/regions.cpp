@@ -28,8 +28,7 @@ Processor::AfterRegion Processor::run_region(const Block& block) {
   auto used = static_cast<uint64_t>(budget - outcome.left);
   clock.ticks = region_end_ticks_ - static_cast<uint64_t>(outcome.left);
   state.retired += used;
-  ++in_regions.entered;
-  in_regions.instructions += used;
+  instructions_in_regions += used;
   way_ = outcome.way;
   if (outcome.end == RegionEngine::End::faulted) {
     finish_faulted(*outcome.op);

@@ -69,7 +69,7 @@ void CodeCache::drop(Translation& t) {
   if (t.slot) {
     by_slot_.erase(t.slot);
     Block* block = blocks_.find(t.key.physical, t.key.mode);
-    if (block && block->entry == t.slot) block->entry = 0;
+    if (block && block->entry == t.slot) block->entry = block->heat = 0;
   }
   auto key = by_key_.find(hash_of(t.key.physical, t.key.mode));
   if (key != by_key_.end() && key->second == t.number) by_key_.erase(key);

@@ -23,7 +23,9 @@ class RegionEmitter {
     steps_.leave_if = [this](int64_t distance, unsigned done) {
       stub(Wasm::br_if, {.distance = distance, .done = done, .cell = layout_.interpreted_cell});
     };
-    steps_.leave_if_helper_failed = [this] { stub(Wasm::br_if, {.done = steps_.done, .cell = layout_.fault_cell, .keeps_rip = true}); };
+    steps_.leave_if_helper_failed = [this](const Step& step, Address op) {
+      stub(Wasm::br_if, {.done = steps_.done, .cell = layout_.fault_cell, .failed = &step, .failed_op = op});
+    };
   }
 
   WasmWriter run() {
@@ -51,14 +53,16 @@ class RegionEmitter {
     unsigned done = 0;
     Address cell = 0;
     bool checks_page = false;
-    bool keeps_rip = false;  // RIP is whatever the interpreter makes of it
+    const Step* failed = nullptr;  // a helper that has faulted; the processor puts RIP where it belongs
+    Address failed_op = 0;
     std::optional<uint32_t> rip_local = {};
     FlagsHere flags = {};
     bool operator==(const Stub& o) const {
-      return distance == o.distance && done == o.done && cell == o.cell && checks_page == o.checks_page && keeps_rip == o.keeps_rip &&
+      return distance == o.distance && done == o.done && cell == o.cell && checks_page == o.checks_page && failed == o.failed &&
              rip_local == o.rip_local && flags.shapes == o.flags.shapes;
     }
   };
+  static constexpr uint32_t checks_page = 1, looks_up = 2;
   // What a branch can name, from the outside in.
   struct Label {
     enum class Kind : uint8_t { plain, behind, loop } kind;
@@ -223,6 +227,7 @@ class RegionEmitter {
   }
 
   void write_stub(const Stub& s) {
+    if (s.failed) steps_.note_fault(*s.failed, s.failed_op, s.done);
     if (s.done) code_.get(StepEmitter::budget), code_.i32(s.done), code_.op(Wasm::i32_sub), code_.set(StepEmitter::budget);
     code_.i32(s.cell), code_.set(exit_cell_);
     if (s.rip_local) {
@@ -233,7 +238,7 @@ class RegionEmitter {
       if (region_.mode.code_bits != 64) code_.i64(0xffffffff), code_.op(Wasm::i64_and);
       code_.set(exit_rip_);
     }
-    if (s.checks_page) code_.i32(1), code_.set(exit_checks_);
+    if (s.rip_local || s.checks_page) code_.i32(s.rip_local ? looks_up : checks_page), code_.set(exit_checks_);
     exit_shapes_ |= s.flags.shapes;
     if (s.flags.known()) code_.i32(s.flags.state().index()), code_.set(steps_.flag_kind);
   }
@@ -242,28 +247,53 @@ class RegionEmitter {
     steps_.store_registers();
     steps_.store_flags(exit_shapes_);
     code_.i32(0), code_.get(exit_rip_), code_.access(Wasm::i64_store, layout_.rip);
-    bool checks = std::any_of(stubs_.begin(), stubs_.end(), [](const Stub& s) { return s.checks_page; });
-    if (checks && layout_.tail_calls) {
-      // The link holds only while the page is mapped where it was, and the fetch TLB knows it.
-      uint32_t entry = f_.new_local(WasmType::i32);
-      code_.get(exit_checks_);
-      code_.open(Wasm::if_);
-      fetch_entry([&] { code_.get(exit_rip_); }, entry);
-      code_.get(entry), code_.access(Wasm::i64_load, layout_.code_tlb + offsetof(TlbEntry, info));
-      code_.i64(~uint64_t{0xfff}), code_.op(Wasm::i64_and);
-      code_.get(exit_cell_), code_.access(Wasm::i64_load, cell_page_offset);
-      code_.op(Wasm::i64_ne);
-      fetch_differs([&] { code_.get(exit_rip_); }, entry);
-      code_.op(Wasm::i32_or);
-      code_.open(Wasm::if_);
-      return_cell([&] { code_.get(exit_cell_); });
-      code_.end();
-      code_.end();
-    }
     if (!layout_.tail_calls) return return_cell([&] { code_.get(exit_cell_); });
+    bool looks = std::any_of(stubs_.begin(), stubs_.end(), [](const Stub& s) { return s.rip_local.has_value(); });
+    bool checks = looks || std::any_of(stubs_.begin(), stubs_.end(), [](const Stub& s) { return s.checks_page; });
+    if (looks) look_up();
+    if (checks) check_page();
     code_.get(StepEmitter::budget), code_.get(exit_cell_);
-    code_.get(exit_cell_), code_.access(Wasm::i32_load, cell_slot_offset);
+    code_.get(exit_cell_), code_.access(Wasm::i32_load, offsetof(LinkCell, slot));
     code_.op(Wasm::return_call_indirect), code_.number(0), code_.number(0);
+  }
+
+  // Where an indirect jump goes, if it has gone there before: the entry serves as a cell.
+  void look_up() {
+    code_.get(exit_checks_), code_.i32(looks_up), code_.op(Wasm::i32_eq);
+    code_.open(Wasm::if_);
+    auto rip = [&] { code_.get(exit_rip_), code_.op(Wasm::i32_wrap_i64); };
+    rip(), rip(), code_.i32(JumpEntry::hash_shift), code_.op(Wasm::i32_shr_u), code_.op(Wasm::i32_xor);
+    code_.i32(JumpEntry::count - 1), code_.op(Wasm::i32_and), code_.i32(sizeof(JumpEntry)), code_.op(Wasm::i32_mul);
+    code_.i32(layout_.jumps), code_.op(Wasm::i32_add), code_.set(exit_cell_);
+    code_.get(exit_cell_), code_.access(Wasm::i64_load, offsetof(JumpEntry, rip)), code_.get(exit_rip_), code_.op(Wasm::i64_ne);
+    code_.get(exit_cell_), code_.access(Wasm::i32_load, offsetof(JumpEntry, mode)), code_.i32(region_.key.mode), code_.op(Wasm::i32_ne);
+    code_.op(Wasm::i32_or);
+    code_.open(Wasm::if_);
+    return_cell([&] { code_.i32(layout_.indirect_cell); });
+    code_.end();
+    code_.end();
+  }
+
+  // A link to another page holds only while that page is mapped where it was, and the fetch TLB knows it.
+  void check_page() {
+    uint32_t entry = f_.new_local(WasmType::i32);
+    code_.get(exit_checks_);
+    code_.open(Wasm::if_);
+    fetch_entry([&] { code_.get(exit_rip_); }, entry);
+    code_.get(entry), code_.access(Wasm::i64_load, layout_.code_tlb + offsetof(TlbEntry, info));
+    code_.i64(~uint64_t{0xfff}), code_.op(Wasm::i64_and);
+    code_.get(exit_cell_), code_.access(Wasm::i64_load, offsetof(LinkCell, physical_page));
+    code_.op(Wasm::i64_ne);
+    fetch_differs([&] { code_.get(exit_rip_); }, entry);
+    code_.op(Wasm::i32_or);
+    code_.open(Wasm::if_);
+    // An entry of the jump table is no cell that one could leave by.
+    return_cell([&] {
+      code_.i32(layout_.indirect_cell), code_.get(exit_cell_);
+      code_.get(exit_checks_), code_.i32(looks_up), code_.op(Wasm::i32_eq), code_.op(Wasm::select);
+    });
+    code_.end();
+    code_.end();
   }
 
   template <class Cell>

@@ -31,7 +31,9 @@ Engine::Engine(Processor& cpu, ModuleHost& host) : cpu_(cpu), host_(host), cache
   interpreted_cell_ = fixed(ExitKind::interpreted);
   refused_cell_ = fixed(ExitKind::refused);
   fault_cell_ = fixed(ExitKind::helper_fault);
-  indirect_cell_ = fixed(ExitKind::next);
+  indirect_cell_ = fixed(ExitKind::indirect);
+  jumps_.resize(JumpEntry::count);
+  forget_jumps();
   first_slot_ = next_slot_ = host.reserve(capacity);
 }
 
@@ -47,6 +49,7 @@ Layout Engine::layout() {
   l.end_ticks = address_of(c.end_ticks), l.budget_left = address_of(&budget_left), l.fault_op = address_of(&fault_op_);
   l.interpreted_cell = address_of(&interpreted_cell_), l.refused_cell = address_of(&refused_cell_);
   l.fault_cell = address_of(&fault_cell_), l.indirect_cell = address_of(&indirect_cell_);
+  l.jumps = address_of(jumps_.data());
   l.canonical_unused = c.canonical_unused;
   l.tail_calls = host_.tail_calls();
   return l;
@@ -63,11 +66,12 @@ void Engine::consider(Processor& cpu, Block& block) {
   }
   Translation& t = cache_.add(region);
   emitting_ = &t;
+  if (waiting_.empty()) waiting_since_ = cpu_.clock.ticks;
   waiting_.push_back({t.number, t.key, emit(region, layout(), *this)});
   emitting_ = nullptr;
   ++statistics_.regions;
   statistics_.instructions += region.instructions;
-  if (waiting_.size() >= batch) flush();
+  if (waiting_.size() >= batch) compile_waiting();
 }
 
 Address Engine::new_cell() { return address_of(cache_.new_cell(*emitting_)); }
@@ -79,10 +83,15 @@ uint32_t Engine::helper_slot(const Op& op) { return slot_of(handler_for(op.id));
 
 void Engine::flush() {
   cache_.bury();
-  if (waiting_.empty()) return;
+  if (!waiting_.empty() && cpu_.clock.ticks - waiting_since_ > longest_wait) compile_waiting();
+}
+
+void Engine::compile_waiting() {
   auto count = static_cast<uint32_t>(waiting_.size());
   if (next_slot_ + count > first_slot_ + capacity) next_slot_ = first_slot_;
   cache_.drop_slots(next_slot_, count);
+  if (statistics_.dropped != cache_.dropped_count) forget_jumps();
+  statistics_.dropped = cache_.dropped_count;
   std::vector<WasmWriter> bodies;
   for (Waiting& w : waiting_) bodies.push_back(std::move(w.body));
   WasmWriter module = module_of(bodies, next_slot_);
@@ -109,9 +118,9 @@ RegionEngine::Outcome Engine::run(uint32_t entry, int32_t budget) {
   auto kind = static_cast<ExitKind>(cell->kind);
   ++statistics_.exits[cell->kind];
   Outcome outcome{End::interpreted, budget_left, nullptr, nullptr};
-  if (kind == ExitKind::next) {
+  if (kind == ExitKind::next || kind == ExitKind::indirect) {
     outcome.end = End::next;
-    if (cell->live) outcome.way = cell;
+    if (cell->live || cell == &indirect_cell_) outcome.way = cell;
   } else if (kind == ExitKind::helper_fault) {
     outcome.end = End::faulted;
     outcome.op = fault_op_;
@@ -121,6 +130,11 @@ RegionEngine::Outcome Engine::run(uint32_t entry, int32_t budget) {
 
 void Engine::link(void* way, const Block& target) {
   ++statistics_.links;
+  if (way == &indirect_cell_) {
+    uint64_t rip = cpu_.state.rip;
+    jumps_[JumpEntry::hash(rip)] = {target.entry, target.mode, target.physical & ~uint64_t{page_size - 1}, rip};
+    return;
+  }
   cache_.link(*static_cast<LinkCell*>(way), target.entry, target);
 }
 
@@ -129,8 +143,21 @@ uint32_t Engine::entry_for(uint64_t physical, uint32_t mode) const {
   return t ? t->slot : 0;
 }
 
-uint64_t Engine::drop_written(uint64_t page, uint64_t granules) { return cache_.drop_written(page, granules); }
+uint64_t Engine::drop_written(uint64_t page, uint64_t granules) {
+  uint64_t used = cache_.drop_written(page, granules);
+  if (statistics_.dropped != cache_.dropped_count) forget_jumps();
+  statistics_.dropped = cache_.dropped_count;
+  return used;
+}
 
-void Engine::drop_all() { cache_.drop_all(); }
+void Engine::drop_all() {
+  cache_.drop_all();
+  forget_jumps();
+}
+
+// Any of them may lead to a region that is gone. An odd address with a gap in it is nobody's RIP.
+void Engine::forget_jumps() {
+  for (JumpEntry& e : jumps_) e = {0, 0, 0, uint64_t{1} << 62};
+}
 
 }  // namespace matryoshka::jit

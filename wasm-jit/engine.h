@@ -26,7 +26,7 @@ class ModuleHost {
 
 struct Statistics {
   uint64_t regions = 0, instructions = 0, modules = 0, bytes = 0, refused = 0, dropped = 0, links = 0;
-  uint64_t exits[4] = {};  // by ExitKind
+  uint64_t exits[exit_kinds] = {};  // by ExitKind
 };
 
 class Engine final : public RegionEngine, private EmitterHost {
@@ -49,9 +49,13 @@ class Engine final : public RegionEngine, private EmitterHost {
   Address keep(const Op& op) override;
   uint32_t helper_slot(const Op& op) override;
   Layout layout();
+  void compile_waiting();
+  void forget_jumps();
 
   static constexpr uint32_t capacity = 8192;
   static constexpr size_t batch = 8;
+  // A region that waits for company is compiled after so many ticks at the latest.
+  static constexpr uint64_t longest_wait = 3'000'000;
 
   Processor& cpu_;
   ModuleHost& host_;
@@ -64,7 +68,9 @@ class Engine final : public RegionEngine, private EmitterHost {
     WasmWriter body;
   };
   std::vector<Waiting> waiting_;
+  uint64_t waiting_since_ = 0;
   LinkCell interpreted_cell_, refused_cell_, fault_cell_, indirect_cell_;
+  std::vector<JumpEntry> jumps_;
   const Op* fault_op_ = nullptr;
   Statistics statistics_;
 };

@@ -68,8 +68,9 @@ uint64_t evaluate(Operator op, uint64_t a, uint64_t b, uint64_t c) {
 }
 
 Value Graph::push(Operator op, uint64_t constant, Value a, Value b, Value c, uint64_t possible) {
-  // Graphs are small: looking back for an equal node is cheaper than a table.
-  for (size_t i = nodes_.size(); i-- > 0;) {
+  // Graphs are small and equal nodes near: looking back a little is cheaper than a table.
+  constexpr size_t far = 40;
+  for (size_t i = nodes_.size(), end = i > far ? i - far : 0; i-- > end;) {
     const Expression& e = nodes_[i];
     if (e.op == op && e.constant == constant && e.a == a && e.b == b && e.c == c && e.possible == possible) return static_cast<Value>(i);
   }

@@ -17,7 +17,7 @@ namespace {
 
 constexpr unsigned most_instructions = 300, most_pages = 4, most_call_depth = 4, longest_instruction = 15;
 
-bool is_relative_branch(const Row& row) { return parse_operands(row.operands).operand[0].kind == OperandClass::relative; }
+bool is_relative_branch(unsigned row) { return operands_of(row).operand[0].kind == OperandClass::relative; }
 
 // The text of a row ends with what it does to RIP; how, is read off a recording.
 enum class Flow : uint8_t { on, jump, branch };
@@ -125,11 +125,11 @@ class Former {
       d.step.kind = Step::Kind::helper;
     } else {
       d.step.kind = Step::Kind::text;
-      recording_.nodes.clear(), recording_.effects.clear();
-      record(d.step.op, recording_);
-      tree::EffectKind last = recording_.effects.empty() ? tree::EffectKind::load : recording_.effects.back().kind;
+      tree::Recording& recording = d.step.recording;
+      record(d.step.op, recording);
+      tree::EffectKind last = recording.effects.empty() ? tree::EffectKind::load : recording.effects.back().kind;
       d.flow = last == tree::EffectKind::jump ? Flow::jump : last == tree::EffectKind::branch ? Flow::branch : Flow::on;
-      d.relative = d.flow != Flow::on && is_relative_branch(row);
+      d.relative = d.flow != Flow::on && is_relative_branch(in.row);
       if (d.relative) {
         // IP and not EIP: nobody does that in earnest.
         if (d.step.op.operand_bits() == 16) return {};
@@ -168,26 +168,26 @@ class Former {
       if (steps_.count(place) || steps_.size() >= most_instructions) return;
       std::optional<Decoded> d = decode_at(place.distance);
       if (!d) return;
-      steps_.emplace(place, *d);
-      Place next{place.context, d->step.end};
-      if (d->flow == Flow::on) {
+      Decoded& kept = steps_.emplace(place, std::move(*d)).first->second;
+      Place next{place.context, kept.step.end};
+      if (kept.flow == Flow::on) {
         if (leaders_.count(next)) return;
         place = next;
         continue;
       }
-      if (d->flow == Flow::branch) {
-        follow({place.context, d->target}, false);
+      if (kept.flow == Flow::branch) {
+        follow({place.context, kept.target}, false);
         follow(next, true);
-      } else if (d->relative && d->call) {
+      } else if (kept.relative && kept.call) {
         const Context& here = contexts_[place.context];
-        if (here.depth >= most_call_depth || !taken_before(d->target)) return;
+        if (here.depth >= most_call_depth || !taken_before(kept.target)) return;
         contexts_.push_back({next, here.depth + 1});
         unsigned inner = static_cast<unsigned>(contexts_.size() - 1);
         calls_[place] = inner;
-        add_leader({inner, d->target});
-      } else if (d->relative) {
-        follow({place.context, d->target}, true);
-      } else if (d->ret && place.context != 0) {
+        add_leader({inner, kept.target});
+      } else if (kept.relative) {
+        follow({place.context, kept.target}, true);
+      } else if (kept.ret && place.context != 0) {
         follow(contexts_[place.context].returns_to, true);
       }
       return;
@@ -220,8 +220,8 @@ class Former {
         node.end = place.distance;
         return;
       }
-      const Decoded& d = found->second;
-      node.steps.push_back(d.step);
+      Decoded& d = found->second;
+      node.steps.push_back(std::move(d.step));
       node.end = d.step.end;
       Place next{place.context, d.step.end};
       if (d.flow == Flow::on) {
@@ -259,7 +259,6 @@ class Former {
   Region& region_;
   const uint64_t entry_;
   const CodeMode mode_;
-  tree::Recording recording_;
   std::vector<const uint8_t*> hosts_;
   std::vector<Context> contexts_;
   std::map<Place, Decoded> steps_;

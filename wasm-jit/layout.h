@@ -6,6 +6,7 @@
 // the core which notes the budget that is left and returns the cell, so that the dispatcher knows by which way it came.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace matryoshka::jit {
@@ -20,14 +21,28 @@ struct LinkCell {
   LinkCell* next;          // the next cell that leads there
   bool live;               // its region exists; else it leads nowhere any more
 };
-inline constexpr uint32_t cell_slot_offset = 0, cell_page_offset = 8;
+
+// Where indirect jumps have gone: direct-mapped by RIP. Begins as a LinkCell does.
+struct JumpEntry {
+  uint32_t slot;
+  uint32_t mode;
+  uint64_t physical_page;
+  uint64_t rip;
+
+  static constexpr uint32_t count = 2048, hash_shift = 11;
+  static uint32_t hash(uint64_t rip) { return (static_cast<uint32_t>(rip) ^ static_cast<uint32_t>(rip) >> hash_shift) & (count - 1); }
+};
+static_assert(offsetof(JumpEntry, slot) == offsetof(LinkCell, slot) && offsetof(JumpEntry, physical_page) == offsetof(LinkCell, physical_page));
 
 enum class ExitKind : uint32_t {
   next,         // goes on at RIP
   interpreted,  // what stands at RIP must be interpreted: a slow memory access, a row of kind leave
   refused,      // nothing was done: the budget is too small, or one of its pages is not in the fetch TLB
   helper_fault, // the helper of the Op in fault_op has faulted
+  indirect      // goes on at RIP, wherever that is
 };
+inline constexpr unsigned exit_kinds = 5;
+inline constexpr const char* exit_names[exit_kinds] = {"next", "interpreted", "refused", "helper_fault", "indirect"};
 
 struct Layout {
   Address gpr = 0, rip = 0, flag_result = 0, flag_aux = 0, system_flags = 0;
@@ -40,6 +55,7 @@ struct Layout {
   Address budget_left = 0;
   Address fault_op = 0;
   Address interpreted_cell = 0, refused_cell = 0, fault_cell = 0, indirect_cell = 0;
+  Address jumps = 0;         // JumpEntry[]
   unsigned canonical_unused = 16;
   bool tail_calls = true;
 };

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "cpu/domain/tree.h"
 #include "cpu/instruction.h"
 #include "cpu/processor.h"
 
@@ -26,6 +27,7 @@ struct Step {
   Kind kind;
   int64_t start, end;  // distances of its first byte and of the byte behind it
   Op op;               // lowered as a block of its own
+  tree::Recording recording;  // of a text
 };
 
 // Where control goes: a node of the region, or out of it.

@@ -1,7 +1,6 @@
 #include "wasm-jit/step_emitter.h"
 
 #include "cpu/handlers.h"
-#include "wasm-jit/recorder.h"
 
 namespace matryoshka::jit {
 
@@ -59,30 +58,25 @@ void StepEmitter::set_flag_kind() {
 // ---- Texts
 
 void StepEmitter::text(const Step& step) {
-  make_recording(step);
-  imported_.assign(recording_.nodes.size(), {});
-  loaded_.assign(recording_.effects.size(), {});
-  places_.assign(recording_.effects.size(), {});
+  recording_ = &step.recording;
+  imported_.assign(recording_->nodes.size(), {});
+  loaded_.assign(recording_->effects.size(), {});
+  places_.assign(recording_->effects.size(), {});
   new_gpr_ = {};
   new_flags_.reset();
   checked_targets_.clear();
   condition_.reset(), target_.reset();
   stored_ = false;
   if (!flags.known() && asks_for_flags()) make_flags_plain();
-  for (uint32_t i = 0; i < recording_.effects.size(); ++i) effect(recording_.effects[i], i);
+  for (uint32_t i = 0; i < recording_->effects.size(); ++i) effect(recording_->effects[i], i);
   commit();
-}
-
-void StepEmitter::make_recording(const Step& step) {
-  recording_.nodes.clear(), recording_.effects.clear();
-  record(step.op, recording_);
 }
 
 // Visits the leaves that somebody points at; all are there in every recording.
 template <class Visit>
 void StepEmitter::for_each_use(Visit visit) const {
-  auto use = [&](NodeId id) { visit(recording_.nodes[id]); };
-  for (const tree::Node& n : recording_.nodes)
+  auto use = [&](NodeId id) { visit(recording_->nodes[id]); };
+  for (const tree::Node& n : recording_->nodes)
     switch (n.op) {
       case Operator::constant:
       case Operator::gpr:
@@ -95,7 +89,7 @@ void StepEmitter::for_each_use(Visit visit) const {
         use(n.a), use(n.b);
         if (n.op == Operator::select) use(n.c);
     }
-  for (const tree::Effect& e : recording_.effects) {
+  for (const tree::Effect& e : recording_->effects) {
     use(e.address), use(e.value), use(e.condition);
     if (e.kind == EffectKind::set_flags) use(e.second);
   }
@@ -110,19 +104,20 @@ bool StepEmitter::asks_for_flags() const {
 
 std::optional<FlagState> StepEmitter::announce(const Step& step) {
   if (step.kind == Step::Kind::helper) {
+    if (!needs_of(step.op).flags) return {};
     flags_used_ = flags_changed_ = true;
     return FlagState{};
   }
-  make_recording(step);
+  recording_ = &step.recording;
   for_each_use([&](const tree::Node& n) {
     if (n.op == Operator::gpr) gpr_local(static_cast<unsigned>(n.constant));
   });
   if (asks_for_flags()) flags_used_ = true;
   std::optional<FlagState> state;
-  for (const tree::Effect& e : recording_.effects) {
+  for (const tree::Effect& e : recording_->effects) {
     if (e.kind == EffectKind::set_gpr) gpr_local(e.number), changed_[e.number] = true;
     if (e.kind == EffectKind::set_flags) {
-      auto match = match_flags(recording_, width_code(step.op), e.value, e.second);
+      auto match = match_flags(*recording_, width_code(step.op), e.value, e.second);
       state = match ? match->state : FlagState{};
       flags_used_ = flags_changed_ = true;
     }
@@ -149,7 +144,7 @@ Value StepEmitter::flag_word(bool aux) {
 }
 
 Value StepEmitter::import_new(NodeId id) {
-  const tree::Node& n = recording_.nodes[id];
+  const tree::Node& n = recording_->nodes[id];
   Graph& g = f_.graph;
   switch (n.op) {
     case Operator::constant: return g.constant(n.constant);
@@ -169,7 +164,7 @@ Value StepEmitter::import_new(NodeId id) {
     // Static targets are in bounds: code near the edge of the canonical addresses is never in a region (Mmu::near_edge).
     case Operator::out_of_bounds: return g.constant(0);
     case Operator::loaded: {
-      const tree::Effect& e = recording_.effects[n.constant];
+      const tree::Effect& e = recording_->effects[n.constant];
       return g.local(*loaded_[n.constant], mask_of(e.bits));
     }
     case Operator::and_:
@@ -178,7 +173,7 @@ Value StepEmitter::import_new(NodeId id) {
     case Operator::equal:
     case Operator::shift_right:
       // A condition is recognised as a whole before its parts are looked at.
-      if (auto condition = match_condition(recording_, id)) {
+      if (auto condition = match_condition(*recording_, id)) {
         FlagState s = flags.state();
         if (s.shape != Shape::plain) {
           Value a = g.local(flag_a_, mask_of(s.bits()));
@@ -311,7 +306,7 @@ void StepEmitter::effect(const tree::Effect& e, uint32_t number) {
       return;
     }
     case EffectKind::check_target: {
-      if (parse_operands(rows[step_->op.row()].operands).operand[0].kind == OperandClass::relative) return;
+      if (operands_of(step_->op.row()).operand[0].kind == OperandClass::relative) return;
       check_target(import(e.value));
       checked_targets_.push_back(e.value);
       return;
@@ -325,7 +320,7 @@ void StepEmitter::effect(const tree::Effect& e, uint32_t number) {
         condition_ = f_.temporary(WasmType::i32);
         code_.set(*condition_);
       }
-      if (parse_operands(rows[step_->op.row()].operands).operand[0].kind == OperandClass::relative) return;
+      if (operands_of(step_->op.row()).operand[0].kind == OperandClass::relative) return;
       Value target = import(e.value);
       // Texts that push before they jump have asked before.
       if (!stored_ && checked_targets_.empty()) check_target(target);
@@ -353,7 +348,7 @@ void StepEmitter::commit() {
     }
   FlagState state;
   if (new_flags_) {
-    auto match = match_flags(recording_, width_code(step_->op), new_flags_->first, new_flags_->second);
+    auto match = match_flags(*recording_, width_code(step_->op), new_flags_->first, new_flags_->second);
     if (match) {
       state = match->state;
       Value a = import(match->a);
@@ -407,55 +402,92 @@ void StepEmitter::make_flags_plain() {
 
 // ---- Helpers
 
-// A helper finds the processor as the interpreter would have left it: registers and flags in memory, and the block's bookkeeping
-// as if the instruction were a block of its own.
-void StepEmitter::helper(const Step& step) {
-  make_flags_plain();
-  store_registers();
-  code_.i32(0), code_.get(flag_result_), code_.access(Wasm::i64_store, layout_.flag_result);
-  code_.i32(0), code_.get(flag_aux_), code_.access(Wasm::i64_store, layout_.flag_aux);
+StepEmitter::Needs StepEmitter::needs_of(const Op& op) {
+  const Row& row = rows[op.row()];
+  constexpr uint32_t fpu = attribute::SSE_STATE | attribute::MMX_STATE | attribute::X87_STATE;
+  if (!(row.attributes & fpu) || row.attributes & attribute::IMPLICIT) return {};
+  const OperandList& operands = operands_of(op.row());
+  // The x87 notes where its last instruction stood.
+  Needs n{0, 0, false, (row.attributes & attribute::X87_STATE) != 0, false};
+  auto bit = [](unsigned offset) { return static_cast<uint16_t>(offset / 8 < 16 ? 1 << offset / 8 : 0); };
+  for (unsigned i = 0; i < operands.count; ++i) {
+    uint16_t used = 0;
+    switch (operands.operand[i].kind) {
+      case OperandClass::general_rm: used = op.is_memory() ? uint16_t{0} : bit(op.rm); break;
+      case OperandClass::register_rm:
+      case OperandClass::general_opcode: used = bit(op.rm); break;
+      case OperandClass::general_reg: used = bit(op.reg); break;
+      case OperandClass::general_fixed: used = bit(operands.operand[i].number * 8u); break;
+      default: break;
+    }
+    n.reads |= used;
+    if (i == 0) n.writes |= used;
+  }
+  if (op.is_memory()) n.reads |= bit(op.base) | bit(op.index), n.memory = n.place = true;
+  return n;
+}
 
-  Address op = host_.keep(step.op);
+void StepEmitter::note_ticks(unsigned done, Address op) {
   code_.i32(0), code_.i32(op), code_.access(Wasm::i32_store, layout_.block_ops);
-  uint32_t rip = f_.temporary(WasmType::i64);
-  code_.get(base), code_.i64(static_cast<uint64_t>(step.start)), code_.op(Wasm::i64_add);
-  if (region_.mode.code_bits != 64) code_.i64(0xffffffff), code_.op(Wasm::i64_and);
-  code_.set(rip);
-  code_.i32(0), code_.get(rip), code_.access(Wasm::i64_store, layout_.block_rip);
-  code_.i32(0), code_.get(rip), code_.access(Wasm::i64_store, layout_.gpr + 8 * CpuState::slot_block);
   code_.i32(0);
   code_.i32(0), code_.access(Wasm::i64_load, layout_.end_ticks);
   code_.get(budget), code_.i32(done), code_.op(Wasm::i32_sub), code_.op(Wasm::i64_extend_i32_s), code_.op(Wasm::i64_sub);
   code_.access(Wasm::i64_store, layout_.block_ticks);
+}
 
+void StepEmitter::note_rip(const Step& step) {
+  auto rip = [&] {
+    code_.get(base), code_.i64(static_cast<uint64_t>(step.start)), code_.op(Wasm::i64_add);
+    if (region_.mode.code_bits != 64) code_.i64(0xffffffff), code_.op(Wasm::i64_and);
+  };
+  code_.i32(0), rip(), code_.access(Wasm::i64_store, layout_.block_rip);
+  if (step.op.base != CpuState::slot_block * 8) return;
+  code_.i32(0), rip(), code_.access(Wasm::i64_store, layout_.gpr + 8 * CpuState::slot_block);
+}
+
+void StepEmitter::note_fault(const Step& step, Address op, unsigned done_before) {
+  if (!needs_of(step.op).place) note_ticks(done_before, op), note_rip(step);
   code_.i32(0), code_.i32(op), code_.access(Wasm::i32_store, layout_.fault_op);
+}
+
+// A helper finds what it needs as the interpreter would have left it: registers and flags in memory, and the block's bookkeeping as
+// if the instruction were a block of its own.
+void StepEmitter::helper(const Step& step) {
+  Needs needs = needs_of(step.op);
+  if (needs.flags) {
+    make_flags_plain();
+    code_.i32(0), code_.get(flag_result_), code_.access(Wasm::i64_store, layout_.flag_result);
+    code_.i32(0), code_.get(flag_aux_), code_.access(Wasm::i64_store, layout_.flag_aux);
+  }
+  store_registers(needs.reads);
+  Address op = host_.keep(step.op);
+  if (needs.place) note_ticks(done, op), note_rip(step);
   code_.i32(layout_.processor), code_.i32(op), code_.i32(host_.helper_slot(step.op));
   code_.op(Wasm::call_indirect), code_.number(0), code_.number(0);
-  // Whatever it was, it may have changed any register.
-  code_.append(load_registers());
+  code_.append(load_registers(needs.writes, needs.flags));
   code_.op(Wasm::i32_eqz);
-  leave_if_helper_failed();
-  flags.shapes = FlagState{}.bit();
+  leave_if_helper_failed(step, op);
+  if (!needs.memory) return;
   code_.i32(0), code_.access(Wasm::i32_load8_u, layout_.attention);
   leave_if(step.end, done + 1);
 }
 
 // ---- The function's two ends
 
-WasmWriter StepEmitter::load_registers() const {
+WasmWriter StepEmitter::load_registers(uint16_t which, bool with_flags) const {
   WasmWriter w;
   for (unsigned n = 0; n < 16; ++n)
-    if (gpr_[n]) w.i32(0), w.access(Wasm::i64_load, layout_.gpr + 8 * n), w.set(*gpr_[n]);
-  if (flags_used_) {
+    if (gpr_[n] && which >> n & 1) w.i32(0), w.access(Wasm::i64_load, layout_.gpr + 8 * n), w.set(*gpr_[n]);
+  if (flags_used_ && with_flags) {
     w.i32(0), w.access(Wasm::i64_load, layout_.flag_result), w.set(flag_result_);
     w.i32(0), w.access(Wasm::i64_load, layout_.flag_aux), w.set(flag_aux_);
   }
   return w;
 }
 
-void StepEmitter::store_registers() {
+void StepEmitter::store_registers(uint16_t which) {
   for (unsigned n = 0; n < 16; ++n)
-    if (gpr_[n] && changed_[n]) code_.i32(0), code_.get(*gpr_[n]), code_.access(Wasm::i64_store, layout_.gpr + 8 * n);
+    if (gpr_[n] && changed_[n] && which >> n & 1) code_.i32(0), code_.get(*gpr_[n]), code_.access(Wasm::i64_store, layout_.gpr + 8 * n);
 }
 
 void StepEmitter::store_flags(uint32_t shapes) {

@@ -27,7 +27,7 @@ class StepEmitter {
 
   // Leaves the region if the i32 on the stack is not zero; given by the control-flow side, which knows the labels.
   std::function<void(int64_t distance, unsigned done)> leave_if;
-  std::function<void()> leave_if_helper_failed;
+  std::function<void(const Step& step, Address op)> leave_if_helper_failed;
 
   FlagsHere flags;
   unsigned done = 0;  // instructions since the budget was last brought up to date
@@ -41,11 +41,15 @@ class StepEmitter {
   // helper. Answers the shape that the step leaves the flags in; nothing if it does not touch them.
   std::optional<FlagState> announce(const Step& step);
 
+  // What the fault of a helper needs to know that its call did not: where it stands, for registers alone everything.
+  void note_fault(const Step& step, Address op, unsigned done);
+
   void flush_budget();
   void set_flag_kind();
   // ---- For the function's two ends
-  WasmWriter load_registers() const;
-  void store_registers();
+  WasmWriter load_registers(uint16_t which = all_registers, bool with_flags = true) const;
+  static constexpr uint16_t all_registers = 0xffff;
+  void store_registers(uint16_t which = all_registers);
   void store_flags(uint32_t shapes);
 
   static constexpr uint32_t budget = 0, given_cell = 1;  // parameters
@@ -58,6 +62,17 @@ class StepEmitter {
     uint32_t host;
   };
 
+  // What a helper has to do with general registers and flags.
+  struct Needs {
+    uint16_t reads = all_registers, writes = all_registers;
+    bool flags = true;
+    bool place = true;   // it looks at RIP or the clock before it faults
+    bool memory = true;  // it may reach a device, or code
+  };
+  static Needs needs_of(const Op& op);
+  void note_ticks(unsigned done, Address op);
+  void note_rip(const Step& step);
+
   void text(const Step& step);
   void helper(const Step& step);
   Value import(tree::NodeId id);
@@ -69,7 +84,6 @@ class StepEmitter {
   void make_flags_plain();
   Value flag_word(bool aux);
   uint32_t gpr_local(unsigned n);
-  void make_recording(const Step& step);
   template <class Visit>
   void for_each_use(Visit visit) const;
   bool asks_for_flags() const;
@@ -90,7 +104,7 @@ class StepEmitter {
 
   // Of the instruction at hand
   const Step* step_ = nullptr;
-  tree::Recording recording_;
+  const tree::Recording* recording_ = nullptr;
   std::vector<std::optional<Value>> imported_;
   std::vector<std::optional<uint32_t>> loaded_, places_;
   std::array<std::optional<tree::NodeId>, 16> new_gpr_;

@@ -31,8 +31,12 @@ void Computation::set_flags_if(Value condition, Value result, Value aux) {
 // ---- Operands
 
 AnyWidth::AnyWidth(Recording& recording, const Op& op)
-    : Computation(recording), op_(op), operands_(parse_operands(rows[op.row()].operands)), width_(8u << (op.id >> 1 & 3)) {
-  for (unsigned i = 0; i < 16; ++i) gpr_[i] = leaf(Operator::gpr, i);
+    : Computation(recording), op_(op), operands_(operands_of(op.row())), width_(8u << (op.id >> 1 & 3)) {
+}
+
+Value AnyWidth::gpr(unsigned n) {
+  if (!(known_ >> n & 1)) gpr_[n] = leaf(Operator::gpr, n), known_ |= 1u << n;
+  return gpr_[n];
 }
 
 bool AnyWidth::is_memory(unsigned n) const {
@@ -44,7 +48,7 @@ Value AnyWidth::effective_address() {
   // Slots above the sixteen registers: nothing, and the start of the block, which is a block of one here.
   auto slot = [this](unsigned offset) {
     unsigned n = offset / 8;
-    if (n < 16) return gpr_[n];
+    if (n < 16) return gpr(n);
     if (n == CpuState::slot_zero) return constant(0);
     return leaf(Operator::next_rip, 0) - constant(op_.offset);
   };
@@ -81,7 +85,7 @@ Value AnyWidth::read_operand(unsigned n) {
   if (k == OperandClass::immediate || k == OperandClass::relative) return constant(static_cast<uint64_t>(op_.immediate) & mask_of(width_));
   if (k == OperandClass::one) return constant(1);
   unsigned offset = register_offset(n);
-  Value whole = gpr_[offset / 8];
+  Value whole = gpr(offset / 8);
   return zero_extend(offset % 8 ? whole >> (offset % 8 * 8) : whole, operand_bits(n));
 }
 
@@ -105,13 +109,13 @@ void AnyWidth::write_operand(unsigned n, Value v) {
 void AnyWidth::write_operand_if(Value condition, unsigned n, Value yes, Value no) {
   if (is_memory(n)) return write_operand(n, select(condition, yes, no));
   unsigned offset = register_offset(n);
-  put_general(offset, operand_bits(n), yes, &condition, gpr_[offset / 8]);
+  put_general(offset, operand_bits(n), yes, &condition, gpr(offset / 8));
 }
 
-void AnyWidth::write_gpr_part_if(Value condition, unsigned n, Value v) { put_general(n * 8, width_, v, &condition, gpr_[n]); }
+void AnyWidth::write_gpr_part_if(Value condition, unsigned n, Value v) { put_general(n * 8, width_, v, &condition, gpr(n)); }
 
 void AnyWidth::set_gpr(unsigned n, Value v) {
-  gpr_[n] = v;
+  gpr_[n] = v, known_ |= 1u << n;
   r_.effect({.kind = EffectKind::set_gpr, .number = static_cast<uint8_t>(n), .value = v.id()});
 }
 
@@ -120,7 +124,7 @@ void AnyWidth::put_general(unsigned offset, unsigned bits, Value v, const Value*
   unsigned n = offset / 8, shift = offset % 8 * 8;
   if (bits < 32) {
     Value part = zero_extend(v, bits);
-    v = (gpr_[n] & constant(~(mask_of(bits) << shift))) | (shift ? part << shift : part);
+    v = (gpr(n) & constant(~(mask_of(bits) << shift))) | (shift ? part << shift : part);
   } else {
     v = zero_extend(v, bits);
   }
@@ -139,21 +143,21 @@ void AnyWidth::set_stack_pointer(Value top) {
 }
 
 bool AnyWidth::push(Value v) {
-  Value top = (gpr_[RSP] - constant(width_ / 8)) & constant(op_.stack_mask());
+  Value top = (gpr(RSP) - constant(width_ / 8)) & constant(op_.stack_mask());
   r_.effect({.kind = EffectKind::stack_store, .bits = static_cast<uint8_t>(width_), .address = top.id(), .value = v.id()});
   set_stack_pointer(top);
   return true;
 }
 
 bool AnyWidth::peek_stack(Value& v) {
-  Value top = gpr_[RSP] & constant(op_.stack_mask());
+  Value top = gpr(RSP) & constant(op_.stack_mask());
   uint32_t e = r_.effect({.kind = EffectKind::stack_load, .bits = static_cast<uint8_t>(width_), .address = top.id()});
   v = leaf(Operator::loaded, e);
   return true;
 }
 
 bool AnyWidth::move_stack(Value bytes) {
-  set_stack_pointer((gpr_[RSP] + bytes) & constant(op_.stack_mask()));
+  set_stack_pointer((gpr(RSP) + bytes) & constant(op_.stack_mask()));
   return true;
 }
 

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "cpu/decode.h"
 #include "cpu/domain/concrete.h"
 
 namespace matryoshka::tree {
@@ -88,6 +89,7 @@ struct Recording {
   std::vector<Effect> effects;
 
   NodeId node(Operator op, uint64_t constant, NodeId a = 0, NodeId b = 0, NodeId c = 0) {
+    if (nodes.empty()) nodes.reserve(48);
     nodes.push_back({op, constant, a, b, c});
     return static_cast<NodeId>(nodes.size() - 1);
   }
@@ -202,11 +204,11 @@ class AnyWidth : public Computation {
   Value effective_address();
   void displace(Value bytes) { displacement_ = bytes, displaced_ = true; }
 
-  Value gpr(unsigned n) const { return gpr_[n]; }
+  Value gpr(unsigned n);
   void set_gpr(unsigned n, Value v);
   void set_ax(Value v) { put_general(RAX * 8, 16, v); }
   void set_high_byte(unsigned n, Value v) { put_general(n * 8 + 1, 8, v); }
-  Value high_byte(unsigned n) { return gpr_[n] >> 8 & constant(0xff); }
+  Value high_byte(unsigned n) { return gpr(n) >> 8 & constant(0xff); }
 
   Value direction_flag() { return leaf(Operator::direction_flag, 0); }
   void set_direction_flag(Value v);
@@ -222,7 +224,7 @@ class AnyWidth : public Computation {
   [[nodiscard]] bool branch(Value condition, Value target);
   [[nodiscard]] bool target_allowed(Value target);
   Value out_of_bounds(Value target) { return target.binary(Operator::out_of_bounds, target); }
-  Value counter() { return gpr_[RCX] & constant(op_.address_mask()); }
+  Value counter() { return gpr(RCX) & constant(op_.address_mask()); }
   Value wrap_counter(Value v) { return v & constant(op_.address_mask()); }
   void set_counter(Value v) { put_general(RCX * 8, op_.address_bits(), v); }
   [[nodiscard]] bool fault_if(Value condition, uint8_t vector);
@@ -234,7 +236,7 @@ class AnyWidth : public Computation {
   Value mask() { return constant(mask_of(width_)); }
   Value wrap(Value v) { return zero_extend(v, width_); }
   Value reverse_bytes(Value v) { return v.binary(Operator::reverse_bytes, v) >> (64 - width_); }
-  Value gpr_part(unsigned n) { return wrap(gpr_[n]); }
+  Value gpr_part(unsigned n) { return wrap(gpr(n)); }
   void set_gpr_part(unsigned n, Value v) { put_general(n * 8, width_, v); }
   void write_gpr_part_if(Value condition, unsigned n, Value v);
 
@@ -252,9 +254,10 @@ class AnyWidth : public Computation {
   void set_stack_pointer(Value top);
 
   const Op& op_;
-  const OperandList operands_;
+  const OperandList& operands_;
   const unsigned width_;
-  Value gpr_[16];  // as the text has left them so far
+  Value gpr_[16];  // as the text has left them so far, where known_ has a bit
+  uint32_t known_ = 0;
   Value displacement_;
   bool displaced_ = false, checked_ = false;
   uint32_t place_ = 0;

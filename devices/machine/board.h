@@ -59,7 +59,6 @@ class Board final : public Machine, private ProcessorHost {
   uint64_t nanoseconds_until_wake() const override;
   uint64_t ticks() const override { return clock_.ticks; }
   void compile_with(jit::ModuleHost& host) override;
-  const jit::Statistics* jit_statistics() const override { return jit_ ? &jit_->statistics() : nullptr; }
   MachineStats stats() const override;
   uint64_t state_hash() override;
   Bytes save() override;

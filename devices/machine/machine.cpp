@@ -385,7 +385,8 @@ MachineStats Board::stats() const {
   s.rep_iterations = cpu_.rep_iterations;
   s.blocks_built = cpu_.blocks().built, s.blocks_dropped = cpu_.blocks().dropped;
   s.interrupts = cpu_.interrupts_delivered;
-  s.in_regions = cpu_.in_regions.instructions, s.regions_entered = cpu_.in_regions.entered;
+  s.in_regions = cpu_.instructions_in_regions;
+  if (jit_) s.jit = &jit_->statistics();
   return s;
 }
 

@@ -83,7 +83,8 @@ struct MachineStats {
   uint64_t rep_iterations = 0;
   uint64_t blocks_built = 0, blocks_dropped = 0;
   uint64_t interrupts = 0;
-  uint64_t in_regions = 0, regions_entered = 0;  // instructions of them that the JIT ran, and how often it was entered
+  uint64_t in_regions = 0;  // of the retired, those that the JIT ran
+  const jit::Statistics* jit = nullptr;
 };
 
 class Machine {
@@ -94,7 +95,6 @@ class Machine {
 
   // From now on hot code is compiled, if the host can: a page or Node, not a native program. The guest cannot tell.
   virtual void compile_with(jit::ModuleHost& host) = 0;
-  virtual const jit::Statistics* jit_statistics() const = 0;  // null: there is no JIT
 
   // Runs for about `ticks` more ticks. Under the virtual clock a halted guest skips to its next event.
   virtual StopReason run(uint64_t ticks) = 0;

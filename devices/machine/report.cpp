@@ -1,6 +1,7 @@
 #include "devices/machine/report.h"
 
 #include "devices/machine/json.h"
+#include "wasm-jit/engine.h"
 
 namespace matryoshka {
 
@@ -40,7 +41,19 @@ std::string stats_json(const MachineStats& s, const RunFigures& f) {
     json.field("guest_idle_seconds", static_cast<double>(s.idle_nanoseconds) / 1e9);
     json.field("ticks", s.ticks);
     json.object("instructions", [&] { json.field("interpreter", s.retired - s.in_regions), json.field("regions", s.in_regions); });
-    json.field("regions_entered", s.regions_entered);
+    if (s.jit)
+      json.object("jit", [&] {
+        json.field("regions", s.jit->regions);
+        json.field("instructions_compiled", s.jit->instructions);
+        json.field("bytes", s.jit->bytes);
+        json.field("modules", s.jit->modules);
+        json.field("not_compiled", s.jit->refused);
+        json.field("dropped", s.jit->dropped);
+        json.field("links", s.jit->links);
+        json.object("exits", [&] {
+          for (unsigned i = 0; i < jit::exit_kinds; ++i) json.field(jit::exit_names[i], s.jit->exits[i]);
+        });
+      });
     json.field("rep_iterations", s.rep_iterations);
     json.field("mips", static_cast<double>(s.retired) / busy / 1e6);
     json.field("interrupts", s.interrupts);
