@@ -157,7 +157,7 @@ class Processor final : private CodeWatcher, private LocalApicHost {
     return true;
   }
   // Reads at an offset from the stack's top without moving it.
-  [[nodiscard]] bool peek_stack(const Op& op, unsigned offset, uint64_t& value, unsigned bytes) {
+  [[nodiscard]] bool peek_stack(const Op& op, uint64_t offset, uint64_t& value, unsigned bytes) {
     uint64_t top = (state.gpr[RSP] + offset) & op.stack_mask(), linear;
     if (!stack_address(top, bytes, AccessKind::read, linear)) return false;
     return load_sized(op, linear, value, bytes) || stack_fault();

@@ -132,8 +132,29 @@ class Arranger {
       });
       nodes()[i].longest = behind + static_cast<unsigned>(nodes()[i].steps.size());
     }
+    find_known_pages();
     region_.instructions = 0;
     for (const Node& n : nodes()) region_.instructions += static_cast<unsigned>(n.steps.size());
+  }
+
+  // A page needs to be asked about once: nothing in a region can take it out of the fetch TLB.
+  void find_known_pages() {
+    constexpr uint32_t all = ~uint32_t{0};
+    for (Node& n : nodes()) n.pages_known = all;
+    nodes()[0].pages_known = 1u << region_.page_of(0);
+    for (bool changed = true; changed;) {
+      changed = false;
+      for (Node& n : nodes()) {
+        uint32_t behind = n.pages_known;
+        for (const Step& s : n.steps) behind |= 1u << region_.page_of(s.start) | 1u << region_.page_of(s.end - 1);
+        for_each_edge(n, [&](Edge& e) {
+          if (e.node == Edge::outside) return;
+          uint32_t& known = nodes()[static_cast<size_t>(e.node)].pages_known;
+          changed |= (known & behind) != known;
+          known &= behind;
+        });
+      }
+    }
   }
 
   Region& region_;

@@ -19,7 +19,8 @@ class RegionEmitter {
  public:
   RegionEmitter(const Region& region, const Layout& layout, EmitterHost& host)
       : region_(region), layout_(layout), host_(host), f_(2), code_(f_.code), steps_(region, layout, host, f_),
-        exit_cell_(f_.new_local(WasmType::i32)), exit_rip_(f_.new_local(WasmType::i64)), exit_checks_(f_.new_local(WasmType::i32)) {
+        exit_cell_(f_.new_local(WasmType::i32)), exit_rip_(f_.new_local(WasmType::i64)), exit_checks_(f_.new_local(WasmType::i32)),
+        fetch_entry_(f_.new_local(WasmType::i32)) {
     steps_.leave_if = [this](int64_t distance, unsigned done) {
       stub(Wasm::br_if, {.distance = distance, .done = done, .cell = layout_.interpreted_cell});
     };
@@ -115,13 +116,38 @@ class RegionEmitter {
     // What is owed to the budget at a node that can be reached in several ways was paid before it.
     if (node(n).loops || node(n).before.size() != 1) steps_.done = 0;
     steps_.flags.shapes = shapes_[static_cast<size_t>(n)];
-    for (const Step& s : node(n).steps) steps_.step(s);
+    pages_known_ = node(n).pages_known;
+    for (const Step& s : node(n).steps) {
+      require_page(s, s.start);
+      require_page(s, s.end - 1);
+      steps_.step(s);
+    }
     ending(n);
     for (int child : behind) {
       close();
       tree(child);
     }
     if (node(n).loops) close();
+  }
+
+  // The first instruction on another page: it is where it was, and the fetch TLB knows it, or the interpreter goes on from here and
+  // fetches it.
+  void require_page(const Step& step, int64_t distance) {
+    unsigned index = region_.page_of(distance);
+    if (pages_known_ >> index & 1) return;
+    pages_known_ |= 1u << index;
+    const CodePageUse& page = region_.pages[index];
+    auto address = [&] {
+      code_.get(steps_.base), code_.i64(~uint64_t{0xfff}), code_.op(Wasm::i64_and);
+      code_.i64(static_cast<uint64_t>(page.delta) << 12), code_.op(Wasm::i64_add);
+      if (region_.mode.code_bits != 64) code_.i64(0xffffffff), code_.op(Wasm::i64_and);
+    };
+    fetch_entry(address, fetch_entry_);
+    code_.get(fetch_entry_), code_.access(Wasm::i64_load, layout_.code_tlb + offsetof(TlbEntry, info));
+    code_.i64(~uint64_t{0xfff}), code_.op(Wasm::i64_and), code_.i64(page.physical), code_.op(Wasm::i64_ne);
+    fetch_differs(address, fetch_entry_);
+    code_.op(Wasm::i32_or);
+    steps_.leave_if(step.start, steps_.done);
   }
 
   void ending(int n) {
@@ -169,11 +195,13 @@ class RegionEmitter {
       go(n, from.taken);
     } else {
       FlagsHere flags = steps_.flags;
+      uint32_t pages = pages_known_;
       open(Wasm::if_, {Label::Kind::plain, 0});
       go(n, from.taken);
       close();
       steps_.done = 0;
       steps_.flags = flags;
+      pages_known_ = pages;
       go(n, from.next);
     }
   }
@@ -182,7 +210,7 @@ class RegionEmitter {
   void jump(Wasm branch, int from, const Edge& e) {
     (void)from;
     if (e.node == Edge::outside) {
-      stub(branch, {.distance = e.distance, .done = steps_.done, .cell = host_.new_cell(), .checks_page = !holds_page(e.distance)});
+      stub(branch, {.distance = e.distance, .done = steps_.done, .cell = host_.new_cell(), .checks_page = !(pages_known_ >> region_.page_of(e.distance) & 1)});
     } else {
       code_.branch(branch, label(Label::Kind::behind, e.node));
     }
@@ -204,12 +232,6 @@ class RegionEmitter {
       if (node(e.node).loops) steps_.flush_budget();
       tree(e.node);
     }
-  }
-
-  bool holds_page(int64_t distance) const {
-    // Entries may lie anywhere in their page, so a distance says which page only together with the entry's offset.
-    int64_t delta = (static_cast<int64_t>(region_.key.physical & (page_size - 1)) + distance) >> 12;
-    return std::any_of(region_.pages.begin(), region_.pages.end(), [&](const CodePageUse& p) { return p.delta == delta; });
   }
 
   uint32_t label(Label::Kind kind, int n) const {
@@ -276,7 +298,7 @@ class RegionEmitter {
 
   // A link to another page holds only while that page is mapped where it was, and the fetch TLB knows it.
   void check_page() {
-    uint32_t entry = f_.new_local(WasmType::i32);
+    uint32_t entry = fetch_entry_;
     code_.get(exit_checks_);
     code_.open(Wasm::if_);
     fetch_entry([&] { code_.get(exit_rip_); }, entry);
@@ -315,8 +337,7 @@ class RegionEmitter {
     address(), code_.op(Wasm::i64_xor), code_.i64(page_size - 1), code_.op(Wasm::i64_gt_u);
   }
 
-  // Nothing is done unless the budget suffices for the longest way to the first check, and every page that the region goes
-  // through is where it was, in the fetch TLB too: what would be fetched is in there already.
+  // Nothing is done unless the budget suffices for the longest way to the first check.
   WasmWriter prologue() {
     WasmWriter body = std::move(code_);
     code_ = {};
@@ -325,23 +346,6 @@ class RegionEmitter {
     return_cell([&] { code_.i32(layout_.refused_cell); });
     code_.end();
     code_.i32(0), code_.access(Wasm::i64_load, layout_.rip), code_.set(steps_.base);
-    for (const CodePageUse& page : region_.pages) {
-      if (page.delta == 0) continue;
-      uint32_t entry = exit_checks_;
-      auto address = [&] {
-        code_.get(steps_.base), code_.i64(~uint64_t{0xfff}), code_.op(Wasm::i64_and);
-        code_.i64(static_cast<uint64_t>(page.delta) << 12), code_.op(Wasm::i64_add);
-        if (region_.mode.code_bits != 64) code_.i64(0xffffffff), code_.op(Wasm::i64_and);
-      };
-      fetch_entry(address, entry);
-      code_.get(entry), code_.access(Wasm::i64_load, layout_.code_tlb + offsetof(TlbEntry, info));
-      code_.i64(~uint64_t{0xfff}), code_.op(Wasm::i64_and), code_.i64(page.physical), code_.op(Wasm::i64_ne);
-      fetch_differs(address, entry);
-      code_.op(Wasm::i32_or);
-      code_.open(Wasm::if_);
-      return_cell([&] { code_.i32(layout_.refused_cell); });
-      code_.end();
-    }
     code_.i32(0), code_.set(exit_checks_);
     code_.append(steps_.load_registers());
     WasmWriter first = std::move(code_);
@@ -355,7 +359,8 @@ class RegionEmitter {
   FunctionWriter f_;
   WasmWriter& code_;
   StepEmitter steps_;
-  const uint32_t exit_cell_, exit_rip_, exit_checks_;
+  const uint32_t exit_cell_, exit_rip_, exit_checks_, fetch_entry_;
+  uint32_t pages_known_ = 0;
   std::vector<Label> labels_;
   std::vector<Stub> stubs_;
   std::vector<uint32_t> shapes_;

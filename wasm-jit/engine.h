@@ -7,6 +7,7 @@
 
 #include <vector>
 
+#include "cpu/isa.h"
 #include "cpu/region_engine.h"
 #include "wasm-jit/code_cache.h"
 #include "wasm-jit/emitter.h"
@@ -26,7 +27,8 @@ class ModuleHost {
 
 struct Statistics {
   uint64_t regions = 0, instructions = 0, modules = 0, bytes = 0, refused = 0, dropped = 0, links = 0;
-  uint64_t exits[exit_kinds] = {};  // by ExitKind
+  uint64_t exits[exit_kinds] = {};
+  std::vector<uint32_t> taken_over = std::vector<uint32_t>(row_count);  // by row: what the interpreter went on with  // by ExitKind
 };
 
 class Engine final : public RegionEngine, private EmitterHost {
@@ -39,6 +41,7 @@ class Engine final : public RegionEngine, private EmitterHost {
 
   Outcome run(uint32_t entry, int32_t budget) override;
   void link(void* way, const Block& target) override;
+  void taken_over(const Op& op) override { ++statistics_.taken_over[op.row()]; }
   void consider(Processor& cpu, Block& block) override;
   uint32_t entry_for(uint64_t physical, uint32_t mode) const override;
   uint64_t drop_written(uint64_t page, uint64_t granules) override;

@@ -55,6 +55,7 @@ struct Node {
   int dominator = -1;
   bool loops = false;       // some edge comes back here
   unsigned longest = 0;     // instructions on the longest way to the next check of the budget
+  uint32_t pages_known = 0; // of Region::pages, by index: those that every way here has gone through
 };
 
 struct CodePageUse {
@@ -69,6 +70,15 @@ struct Region {
   std::vector<Node> nodes;  // in reverse postorder, the entry first
   std::vector<CodePageUse> pages;
   unsigned instructions = 0;
+
+  // Which of the pages holds this place; an entry may lie anywhere in its page.
+  unsigned page_of(int64_t distance) const {
+    int64_t delta = (static_cast<int64_t>(key.physical & (page_size - 1)) + distance) >> 12;
+    for (unsigned i = 0; i < pages.size(); ++i)
+      if (pages[i].delta == delta) return i;
+    return no_page;
+  }
+  static constexpr unsigned no_page = 31;
 };
 
 // Decodes what lies round the processor's RIP, along edges that have been taken. False if not even its first instruction can be

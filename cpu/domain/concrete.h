@@ -151,6 +151,9 @@ class Concrete {
   [[nodiscard]] bool push(Value v) { return cpu.push(op, v, Width / 8); }
   [[nodiscard]] bool pop(Value& v) { return cpu.pop(op, v, Width / 8); }
   [[nodiscard]] bool peek_stack(Value& v) { return cpu.peek_stack(op, 0, v, Width / 8); }
+  // Elsewhere in the stack segment; offsets are cut to its size.
+  [[nodiscard]] bool peek_stack_at(Value top, Value& v) { return cpu.peek_stack(op, top - cpu.state.gpr[RSP], v, Width / 8); }
+  void set_stack_pointer(Value top) { cpu.set_stack_pointer(op, top & op.stack_mask()); }
   [[nodiscard]] bool move_stack(Value bytes) {
     cpu.move_stack(op, static_cast<int64_t>(bytes));
     return true;

@@ -139,7 +139,7 @@ void AnyWidth::set_stack_pointer(Value top) {
   if (op_.stack_bits() == 16)
     put_general(RSP * 8, 16, top);
   else
-    set_gpr(RSP, top);
+    set_gpr(RSP, top & constant(op_.stack_mask()));
 }
 
 bool AnyWidth::push(Value v) {
@@ -149,15 +149,15 @@ bool AnyWidth::push(Value v) {
   return true;
 }
 
-bool AnyWidth::peek_stack(Value& v) {
-  Value top = gpr(RSP) & constant(op_.stack_mask());
-  uint32_t e = r_.effect({.kind = EffectKind::stack_load, .bits = static_cast<uint8_t>(width_), .address = top.id()});
+bool AnyWidth::peek_stack_at(Value top, Value& v) {
+  Value address = top & constant(op_.stack_mask());
+  uint32_t e = r_.effect({.kind = EffectKind::stack_load, .bits = static_cast<uint8_t>(width_), .address = address.id()});
   v = leaf(Operator::loaded, e);
   return true;
 }
 
 bool AnyWidth::move_stack(Value bytes) {
-  set_stack_pointer((gpr(RSP) + bytes) & constant(op_.stack_mask()));
+  set_stack_pointer(gpr(RSP) + bytes);
   return true;
 }
 

@@ -217,7 +217,9 @@ class AnyWidth : public Computation {
 
   [[nodiscard]] bool push(Value v);
   [[nodiscard]] bool pop(Value& v) { return peek_stack(v) && move_stack(constant(width_ / 8)); }
-  [[nodiscard]] bool peek_stack(Value& v);
+  [[nodiscard]] bool peek_stack(Value& v) { return peek_stack_at(gpr(RSP), v); }
+  [[nodiscard]] bool peek_stack_at(Value top, Value& v);
+  void set_stack_pointer(Value top);
   [[nodiscard]] bool move_stack(Value bytes);
   Value instruction_pointer() { return leaf(Operator::next_rip, 0); }
   [[nodiscard]] bool jump(Value target);
@@ -251,7 +253,6 @@ class AnyWidth : public Computation {
   Value load(EffectKind kind, unsigned bits);
   unsigned register_offset(unsigned n) const;
   void put_general(unsigned offset, unsigned bits, Value v, const Value* condition = nullptr, Value old = {});
-  void set_stack_pointer(Value top);
 
   const Op& op_;
   const OperandList& operands_;

@@ -94,6 +94,16 @@ bool pop(D& d) {
   return d.pop(v) && d.write(dest, v);
 }
 
+// RSP goes back to the frame, RBP to the caller's.
+template <class D>
+bool leave(D& d) {
+  V<D> v, frame = d.gpr(RBP);
+  if (!d.peek_stack_at(frame, v)) return false;
+  d.set_stack_pointer(frame + d.constant(D::width / 8));
+  d.set_gpr_part(RBP, v);
+  return true;
+}
+
 // ---- Flags
 
 template <class D>

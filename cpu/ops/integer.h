@@ -22,7 +22,6 @@ bool pop_memory(Processor&, const Op&);
 bool push_all(Processor&, const Op&);
 bool pop_all(Processor&, const Op&);
 bool enter(Processor&, const Op&);
-bool leave(Processor&, const Op&);
 bool xlat(Processor&, const Op&);
 bool compare_exchange_pair(Processor&, const Op&);  // CMPXCHG8B, CMPXCHG16B
 // scatter.cpp

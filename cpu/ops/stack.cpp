@@ -1,4 +1,4 @@
-// PUSHA, POPA, ENTER, LEAVE, POP to memory, XLAT and CMPXCHG8B/16B.
+// PUSHA, POPA, ENTER, POP to memory, XLAT and CMPXCHG8B/16B.
 #include "cpu/ops/integer.h"
 #include "cpu/processor.h"
 
@@ -60,15 +60,6 @@ bool enter(Processor& cpu, const Op& op) {
   if (!cpu.stack_address(cpu.state.gpr[RSP] & op.stack_mask(), bytes, AccessKind::write, linear) || !cpu.mmu.probe_store(linear, bytes))
     return fail();
   cpu.write_gpr(RBP * 8, op.operand_bits(), frame);
-  return true;
-}
-
-bool leave(Processor& cpu, const Op& op) {
-  uint64_t linear, value, frame = cpu.state.gpr[RBP] & op.stack_mask();
-  if (!cpu.stack_address(frame, op.operand_bytes(), AccessKind::read, linear)) return false;
-  if (!cpu.load_sized(op, linear, value, op.operand_bytes())) return cpu.stack_fault();
-  cpu.set_stack_pointer(op, (frame + op.operand_bytes()) & op.stack_mask());
-  cpu.write_gpr(RBP * 8, op.operand_bits(), value);
   return true;
 }
 

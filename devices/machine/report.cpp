@@ -1,5 +1,7 @@
 #include "devices/machine/report.h"
 
+#include <algorithm>
+
 #include "devices/machine/json.h"
 #include "wasm-jit/engine.h"
 
@@ -52,6 +54,14 @@ std::string stats_json(const MachineStats& s, const RunFigures& f) {
         json.field("links", s.jit->links);
         json.object("exits", [&] {
           for (unsigned i = 0; i < jit::exit_kinds; ++i) json.field(jit::exit_names[i], s.jit->exits[i]);
+        });
+        json.object("interpreted_after", [&] {
+          std::vector<unsigned> order(row_count);
+          for (unsigned i = 0; i < row_count; ++i) order[i] = i;
+          constexpr size_t most = 16;
+          std::partial_sort(order.begin(), order.begin() + most, order.end(), [&](unsigned a, unsigned b) { return s.jit->taken_over[a] > s.jit->taken_over[b]; });
+          for (size_t i = 0; i < most && s.jit->taken_over[order[i]]; ++i)
+            json.field((std::string(rows[order[i]].mnemonic) + " " + rows[order[i]].operands).c_str(), uint64_t{s.jit->taken_over[order[i]]});
         });
       });
     json.field("rep_iterations", s.rep_iterations);
