@@ -736,3 +736,48 @@ TEST_CASE("A limit loaded in protected mode lasts in real-address mode", "[syste
   b.execute("67 8b 06");  // mov ax,[esi]
   CHECK((s.gpr[RAX] & 0xffff) == 0x1234);
 }
+
+// ---- VEX prefixes
+
+TEST_CASE("VEX prefixes count in protected mode, and are bad LES and LDS in the older modes", "[system]") {
+  const char* andn = "c4 e2 70 f2 c1";  // andn eax,ecx,ecx
+  SECTION("protected, 32 bits") {
+    SystemBench b(Mode::protected32);
+    b.execute(andn);
+    CHECK(b.vector() == -1);
+    CHECK(b.cpu.state.rip == CpuBench::code_at + 5);
+  }
+  SECTION("protected, 16 bits") {
+    CpuBench b(Mode::protected16);
+    b.execute(andn);
+    CHECK_FALSE(b.triple);
+    CHECK(b.cpu.state.rip == 0x1005);
+  }
+  SECTION("real") {
+    SystemBench b(Mode::real16);
+    b.execute(andn);
+    CHECK(b.vector() == UD_vector);
+    CHECK(b.frame(0) == 0x100);
+  }
+  SECTION("virtual-8086, and protected mode's translation of the same bytes is not taken for it") {
+    Protected b;
+    b.descriptor(B::code16, 0x10000, 0xffff, 0x9b);
+    b.s.segment[CS] = {B::code16, 0x9b, 0xffff, 0x10000};
+    b.s.rip = 0x100;
+    b.cpu.derive();
+    b.execute(andn);
+    CHECK(b.vector() == -1);
+    b.to_virtual_8086(0x1000, 0x100);
+    b.run();
+    CHECK(b.vector() == UD_vector);
+    CHECK(b.frame(0) == 0x100);
+  }
+  SECTION("LES with a memory operand is itself") {
+    SystemBench b(Mode::real16);
+    b.put(0x200, 0x30004567);
+    b.execute("c4 06 00 02");  // les ax,[200h]
+    CHECK(b.vector() == -1);
+    CHECK(b.cpu.state.segment[ES].selector == 0x3000);
+    CHECK((b.cpu.state.gpr[RAX] & 0xffff) == 0x4567);
+  }
+}
