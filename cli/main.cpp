@@ -306,7 +306,7 @@ Ending run(Machine& machine, Host& host, Keyboard& keyboard, const Options& opti
       case StopReason::tick_limit:
         if (machine.ticks() >= next_hash) {
           print_hash(machine, host);
-          next_hash += options.hash_every;
+          next_hash = (machine.ticks() / options.hash_every + 1) * options.hash_every;
         } else if (machine.ticks() >= options.stop_at) {
           print_hash(machine, host);
         }

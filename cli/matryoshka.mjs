@@ -239,7 +239,7 @@ async function run(core, host, keyboard, plan, signals) {
       case "tick-limit":
         if (core.ticks >= nextHash) {
           printHash();
-          nextHash += plan.hashEvery;
+          nextHash = (Math.floor(core.ticks / plan.hashEvery) + 1) * plan.hashEvery;
         } else if (core.ticks >= stopAt) {
           printHash();
         }

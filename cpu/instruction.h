@@ -36,10 +36,11 @@ struct CodeMode {
   bool flat_code = false;       // CS has base 0 and the largest limit
   bool sse_ready = false;       // no #UD or #NM stands before SSE instructions (CR0.EM, CR0.TS, CR4.OSFXSR)
   bool x87_ready = false;       // likewise for x87 and MMX (CR0.EM, CR0.TS)
+  bool vex = false;             // VEX prefixes count: neither real nor virtual-8086 mode
   uint8_t access = 0;           // which TLB set data accesses use: Mmu::AccessClass
   uint32_t key() const {
     return (code_bits == 16 ? 0 : code_bits == 32 ? 1 : 2) | (stack_bits == 16 ? 0 : stack_bits == 32 ? 1 : 2) << 2 |
-           flat_data << 4 | flat_code << 5 | sse_ready << 6 | x87_ready << 7 | access << 8;
+           flat_data << 4 | flat_code << 5 | sse_ready << 6 | x87_ready << 7 | vex << 8 | access << 9;
   }
 };
 

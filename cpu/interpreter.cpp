@@ -162,6 +162,8 @@ Block* Processor::build_block(uint64_t linear, const Mmu::CodePage& page) {
         return nullptr;
       }
     }
+    // C4 and C5 with a register operand are VEX prefixes in protected mode, and bad LES and LDS in the older modes.
+    if (result == DecodeResult::ok && in.vex && !mode_.vex) result = DecodeResult::invalid;
     if (result != DecodeResult::ok) {
       // One that is too long has no length, but must stand somewhere.
       const uint8_t length = std::max<uint8_t>(in.length, 1);

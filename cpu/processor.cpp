@@ -80,6 +80,7 @@ void Processor::derive() {
                                is_flat_data(state.segment[DS]) && is_flat_data(state.segment[ES]));
   mode_.sse_ready = !(state.cr0 & (cr0::EM | cr0::TS)) && state.cr4 & cr4::OSFXSR;
   mode_.x87_ready = !(state.cr0 & (cr0::EM | cr0::TS));
+  mode_.vex = state.protected_mode() && !state.virtual_8086();
   cpl_ = state.cpl();
   canonical_unused_ = state.cr4 & cr4::LA57 ? 7 : 16;
   code_limit_ = cs.limit;

@@ -99,6 +99,15 @@ void Hpet::strike(unsigned timer) {
   }
 }
 
+bool Hpet::may_send(const MessageTest& wanted) const {
+  for (const Comparator& t : saved_.comparators) {
+    constexpr uint64_t by_message = timer_bit::enable | timer_bit::fsb;
+    bool armed = running() && (t.configuration & (by_message | timer_bit::level)) == by_message;
+    if (armed && wanted(t.message >> 32, static_cast<uint32_t>(t.message))) return true;
+  }
+  return false;
+}
+
 // The wire of a level-triggered timer follows its status bit.
 void Hpet::update(unsigned timer) {
   const Comparator& t = saved_.comparators[timer];

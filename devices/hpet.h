@@ -34,6 +34,9 @@ class Hpet final : public Device {
 
   bool legacy_replacement() const { return saved_.configuration & 2; }
 
+  // Whether a timer that runs would send such a message.
+  bool may_send(const MessageTest& wanted) const;
+
   const char* name() const override { return "hpet"; }
   void reset() override;
   void serialize(Archive& ar) override;

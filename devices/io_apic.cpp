@@ -32,14 +32,24 @@ constexpr uint64_t message_base = 0xfee0'0000;
 }  // namespace
 
 // The message to the local APICs, as a device with MSI would write it.
+uint64_t IoApic::message_address(Entry e) {
+  return message_base | (e >> entry::destination_at) << 12 | (e >> entry::logical_at & 1) << 2;
+}
+uint32_t IoApic::message_data(Entry e) {
+  return static_cast<uint32_t>((e & entry::vector) | delivery_mode(e) << 8 | (e & entry::level_triggered ? 0xc000 : 0));
+}
+
 void IoApic::send(unsigned input) {
   Entry e = saved_.table[input];
   if (!delivers(e)) return;
-  bool level = e & entry::level_triggered;
-  uint64_t address = message_base | (e >> entry::destination_at) << 12 | (e >> entry::logical_at & 1) << 2;
-  auto data = static_cast<uint32_t>((e & entry::vector) | delivery_mode(e) << 8 | (level ? 0xc000 : 0));
-  if (level) saved_.table[input] |= entry::remote_irr;
-  messages_.deliver_message(address, data);
+  if (e & entry::level_triggered) saved_.table[input] |= entry::remote_irr;
+  messages_.deliver_message(message_address(e), message_data(e));
+}
+
+bool IoApic::may_send(const MessageTest& wanted) const {
+  return std::any_of(std::begin(saved_.table), std::end(saved_.table), [&](Entry e) {
+    return !(e & (masked | entry::remote_irr)) && delivers(e) && wanted(message_address(e), message_data(e));
+  });
 }
 
 void IoApic::send_if_level_stands(unsigned input) {

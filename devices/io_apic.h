@@ -26,6 +26,9 @@ class IoApic final : public Device, public IrqSink {
   // A local APIC has ended the service of a level-triggered interrupt.
   void end_of_interrupt(uint8_t vector);
 
+  // Whether an input that is not masked would send such a message.
+  bool may_send(const MessageTest& wanted) const;
+
   const char* name() const override { return "io_apic"; }
   void reset() override;
   void serialize(Archive& ar) override;
@@ -46,6 +49,8 @@ class IoApic final : public Device, public IrqSink {
     void serialize(Archive& ar);
   };
 
+  static uint64_t message_address(Entry e);
+  static uint32_t message_data(Entry e);
   uint32_t read_selected() const;
   void write_selected(uint32_t value);
   void send(unsigned input);

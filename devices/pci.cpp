@@ -73,6 +73,10 @@ void PciBus::update_wires() {
     if (changed >> line & 1) irqs_.set_irq(line, lines >> line & 1);
 }
 
+bool PciBus::may_send(const MessageTest& wanted) const {
+  return std::any_of(std::begin(functions_), std::end(functions_), [&](auto* f) { return f && f->may_send(wanted); });
+}
+
 bool PciBus::assign_resources() {
   struct Request {
     PciFunction* function;
@@ -278,6 +282,15 @@ void PciFunction::send_msix(unsigned vector) {
   if (vector >= vectors_ || !msix_enabled()) return;
   saved_.pending |= uint64_t{1} << vector;
   send_pending();
+}
+
+bool PciFunction::may_send(const MessageTest& wanted) const {
+  if (!bus_master()) return false;
+  ByteSpan config(saved_.config), table(saved_.msix_table);
+  if (msi_enabled() && wanted(peek<uint64_t>(config, msi_ + 4), peek<uint16_t>(config, msi_ + 12))) return true;
+  for (unsigned v = 0; msix_enabled() && v < vectors_; ++v)
+    if (!vector_masked(v) && wanted(peek<uint64_t>(table, 16 * v), peek<uint32_t>(table, 16 * v + 8))) return true;
+  return false;
 }
 
 // A masked message waits in the pending array and leaves when the mask is lifted.

@@ -42,6 +42,9 @@ class PciBus : public Device {
   static unsigned pirq(PciAddress address, unsigned pin) { return (address.slot + pin - 1) & 3; }
   void route_pirq(unsigned pirq, uint8_t route);  // PIRQRC[A:D] of the ISA bridge: bit 7 off, bits 3:0 the ISA interrupt
 
+  // Whether a function has such a message ready to send.
+  bool may_send(const MessageTest& wanted) const;
+
   const char* name() const override { return "pci"; }
   void reset() override { saved_ = {}; }
   void serialize(Archive& ar) override { ar(saved_); }
@@ -133,6 +136,7 @@ class PciFunction : public Device {
   void map_regions();
   bool pin_asserted() const;
   bool vector_masked(unsigned vector) const;
+  bool may_send(const MessageTest& wanted) const;
   void send_pending();
 
   PciAddress address_;

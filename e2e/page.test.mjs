@@ -58,6 +58,104 @@ test("works in a window of 390 pixels, and the guest learns its size", async () 
   await close();
 });
 
+test("on a phone a bar has the keys that its keyboard lacks", async () => {
+  const phone = { viewport: { width: 390, height: 780 }, hasTouch: true, isMobile: true };
+  const { page, close } = await openPage(browser, server.url, phone);
+  await expectStatus(page, /Running/);
+  await page.getByRole("button", { name: "Screen reader mode" }).tap();
+  await expectRow(page, /# $|#$/);
+  const bar = page.getByRole("toolbar", { name: "Keys for the terminal" });
+  const key = (name) => bar.getByRole("button", { name });
+  for (const button of await bar.getByRole("button").all()) {
+    const { width, height, x } = await button.boundingBox();
+    assert.ok(width >= 40 && height >= 44 && x >= 0 && x + width <= 390, `a key of ${width} by ${height} at ${x}`);
+  }
+  const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+  assert.ok(overflow <= 0, `the page is ${overflow} pixels too wide`);
+  await page.locator("#terminal").tap();
+  const inTerminal = () => page.getByRole("textbox", { name: "Terminal input" }).evaluate((node) => node === document.activeElement);
+  // Tab completes; the arrow brings the line back, and one to the left inserts before its end.
+  await page.keyboard.type("ech");
+  await key("Tab").tap();
+  assert.ok(await inTerminal(), "the keyboard stays");
+  await page.keyboard.type(" one-two");
+  await page.keyboard.press("Enter");
+  await expectRow(page, /^one-two$/);
+  await key("Arrow up").tap();
+  await key("Arrow left").tap();
+  await page.keyboard.type("x");
+  await page.keyboard.press("Enter");
+  await expectRow(page, /^one-twxo$/);
+  // Ctrl is for one key.
+  await page.keyboard.type("sleep 1000");
+  await page.keyboard.press("Enter");
+  await key("Control").tap();
+  assert.equal(await key("Control").getAttribute("aria-pressed"), "true");
+  await page.keyboard.type("c");
+  assert.equal(await key("Control").getAttribute("aria-pressed"), "false");
+  await page.keyboard.type("echo c-was-a-letter");
+  await page.keyboard.press("Enter");
+  await expectRow(page, /^c-was-a-letter$/);
+  await close();
+});
+
+test("the bar of keys is not there in a wide window with a mouse, and speaks Russian", async () => {
+  const { page, close } = await openPage(browser, `${server.url}?lang=ru`);
+  await expectStatus(page, "Работает");
+  const bar = page.getByRole("toolbar", { name: "Клавиши для терминала" });
+  assert.equal(await bar.count(), 0);
+  await page.setViewportSize({ width: 390, height: 780 });
+  await bar.getByRole("button", { name: "Стрелка вверх" }).waitFor();
+  await close();
+});
+
+test("the guest follows when the window changes its size", async () => {
+  const { page, close } = await openPage(browser, `${server.url}?test=1`);
+  await boot(page);
+  const size = async () => {
+    await command(page, "clear; stty size");
+    return expectRow(page, /^\d+ \d+$/);
+  };
+  const before = await size();
+  await page.setViewportSize({ width: 700, height: 640 });
+  let after = before;
+  for (const end = Date.now() + 20_000; after === before && Date.now() < end;) {
+    await page.waitForTimeout(500);
+    after = await size();
+  }
+  const [rowsThen, columnsThen] = before.split(" ").map(Number), [rowsNow, columnsNow] = after.split(" ").map(Number);
+  assert.ok(columnsNow < columnsThen && rowsNow < rowsThen, `${before} became ${after}`);
+  await close();
+});
+
+test("memory that the browser does not give is a sentence", async () => {
+  // The worker's own WebAssembly.Memory refuses what a tight browser would refuse: more than 500 MB at once.
+  const tight = await serve({
+    async before(request, response) {
+      if (!request.url.startsWith("/worker.js")) return false;
+      const code = await (await fetch(`${server.url}worker.js`)).text();
+      response.writeHead(200, { "Content-Type": "text/javascript" }).end(`${code}
+        WebAssembly.Memory = class extends WebAssembly.Memory {
+          constructor(limits) {
+            if (limits.initial > 8000) throw new RangeError("WebAssembly.Memory(): could not allocate memory");
+            super(limits);
+          }
+        };`);
+      return true;
+    },
+  });
+  for (const [lang, words] of [["en", /The browser did not give the 1\d\d\d MB of memory/], ["ru", /Браузер не дал 1\d\d\d МБ памяти/]]) {
+    const { page, close } = await openPage(browser, `${tight.url}?memory=1G&lang=${lang}`);
+    await page.getByRole("alert").filter({ hasText: words }).waitFor();
+    assert.equal(await page.locator("#machine").getAttribute("data-state"), "error");
+    await close();
+  }
+  const { page, close } = await openPage(browser, `${tight.url}?memory=64M`);
+  await expectStatus(page, "Running");
+  await close();
+  tight.close();
+});
+
 test("pause, resume, reset, text size and language, by their names", async () => {
   const { page, close } = await openPage(browser, server.url);
   await boot(page);

@@ -83,18 +83,25 @@ const uint8_t* PhysicalMemory::readable_page(uint64_t address) const {
   return offset == none ? nullptr : ram_ + offset;
 }
 
+bool PhysicalMemory::write_protected(uint64_t address) const {
+  return in_shadow(address) && !shadow_[(address - shadow_start) / shadow_step].write_ram;
+}
+
 uint8_t* PhysicalMemory::writable_page(uint64_t address) {
   address &= ~(page_size - 1);
-  if (in_shadow(address) && !shadow_[(address - shadow_start) / shadow_step].write_ram) return nullptr;
+  if (write_protected(address)) return nullptr;
   uint64_t offset = index(address);
   return offset == none ? nullptr : ram_ + offset;
 }
 
-bool PhysicalMemory::whole_range_is_ram(uint64_t address, size_t size) const {
+bool PhysicalMemory::whole_range_is_writable(uint64_t address, size_t size) const {
   if (size == 0) return true;
   if (address < 0xa0000 && size > 0xa0000 - address) return false;  // the VGA hole ends the lower part
-  uint64_t first = index(address), last = index(address + size - 1);
-  return address + size - 1 >= address && first != none && last != none && last - first == size - 1;
+  uint64_t first = index(address), end = address + size, last = index(end - 1);
+  if (end < address || first == none || last == none || last - first != size - 1) return false;
+  for (uint64_t at = std::max(address, shadow_start); at < std::min(end, shadow_end); at = (at | (shadow_step - 1)) + 1)
+    if (write_protected(at)) return false;
+  return true;
 }
 
 bool PhysicalMemory::read(uint64_t address, void* data, size_t size) const {
@@ -111,7 +118,7 @@ bool PhysicalMemory::read(uint64_t address, void* data, size_t size) const {
 }
 
 bool PhysicalMemory::write(uint64_t address, const void* data, size_t size) {
-  if (!whole_range_is_ram(address, size)) return false;
+  if (!whole_range_is_writable(address, size)) return false;
   if (size == 0) return true;
   uint64_t offset = index(address);
   touch(offset, size);

@@ -52,7 +52,7 @@ class PhysicalMemory final : public GuestMemory {
   const uint8_t* readable_page(uint64_t address) const;
   uint8_t* writable_page(uint64_t address);
 
-  // GuestMemory: the DMA view, all or nothing.
+  // GuestMemory: the DMA view, all or nothing. What the processor cannot write, a device cannot.
   [[nodiscard]] bool read(uint64_t address, void* data, size_t size) const override;
   [[nodiscard]] bool write(uint64_t address, const void* data, size_t size) override;
 
@@ -88,7 +88,8 @@ class PhysicalMemory final : public GuestMemory {
     return address < ram_above_4g() ? address + low_end : none;
   }
   const uint8_t* rom_byte(uint64_t address) const;
-  bool whole_range_is_ram(uint64_t address, size_t size) const;
+  bool write_protected(uint64_t address) const;
+  bool whole_range_is_writable(uint64_t address, size_t size) const;
   static uint64_t address_of(uint64_t ram_offset) {
     return ram_offset < low_end ? ram_offset : ram_offset - low_end + high_start;
   }

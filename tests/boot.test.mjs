@@ -72,6 +72,15 @@ describe("boot", () => {
     assert.deepEqual(replayed.hashes, recorded.hashes);
   });
 
+  for (const engine of Object.keys(engines))
+    test(`the largest memory there is: Linux finds it (${engine})`, () => {
+      const { stdout, status, complaint } = run(engine, "-m", "3584M", ...small64.slice(2, -1), "console=ttyS0", "--until", "Memory: .*available");
+      assert.equal(status, 0, complaint);
+      assert.match(stdout, /Linux version/);
+      // 3 GiB below the hole, the rest from 4 GiB on.
+      assert.match(stdout, /\[mem 0x0000000100000000-0x000000011fffffff\] usable/);
+    });
+
   test("--stop-at stops there", () => {
     const { stderr, status } = run("native", ...small64, "--stop-at", "12345678", "--stats", at("stats"));
     assert.equal(status, 0, stderr);

@@ -83,27 +83,27 @@ TEST_CASE("boot pvh: refusals name the file and the cause") {
   auto kernel = make_kernel();
   SECTION("truncated") {
     kernel.resize(headers + 100);
-    CHECK(bench.load(kernel, "vmlinux") == "vmlinux is truncated: a segment asks for 600 bytes from 200, the file has 300");
+    CHECK(bench.load(kernel, "vmlinux") == "The kernel 'vmlinux' is truncated: a segment asks for 600 bytes from 200, the file has 300; copy or build it again.");
   }
   SECTION("a segment over the loader's tables") {
     poke<uint64_t>(kernel, 64 + 24, 0x1000);
-    CHECK(bench.load(kernel) == "kernel wants 1 000 bytes at address 4 096, where the boot loader keeps its own tables");
+    CHECK(bench.load(kernel) == "The kernel 'kernel' wants 1 000 bytes at address 4 096, where the boot loader keeps its own tables; link it at 1 MiB or above.");
   }
   SECTION("a segment over the video memory") {
     poke<uint64_t>(kernel, 64 + 24, 0xa0000);
-    CHECK(bench.load(kernel) == "kernel wants 1 000 bytes at address 655 360, where there is no RAM for it");
+    CHECK(bench.load(kernel) == "The kernel 'kernel' wants 1 000 bytes at address 655 360, where there is no RAM for it; link it at 1 MiB or above.");
   }
   SECTION("a segment beyond RAM") {
     poke<uint64_t>(kernel, 64 + 24, 32 * mebibyte - 999);
-    CHECK(bench.load(kernel) == "kernel wants 1 000 bytes at address 33 553 433, and the machine has 32 MiB of RAM");
+    CHECK(bench.load(kernel) == "The kernel 'kernel' wants 1 000 bytes at address 33 553 433, and the machine has 32 MiB of RAM; give the machine more memory (-m).");
   }
   SECTION("an entry outside") {
     poke<uint32_t>(kernel, 192, 0x200000);
-    CHECK(bench.load(kernel) == "kernel is damaged: its PVH entry lies outside what it loads");
+    CHECK(bench.load(kernel) == "The kernel 'kernel' is damaged: its PVH entry lies outside what it loads; copy or build it again.");
   }
   SECTION("another processor") {
     poke<uint16_t>(kernel, 18, 183);
-    CHECK(bench.load(kernel) == "kernel is an ELF file for another processor than x86");
+    CHECK(bench.load(kernel) == "The kernel 'kernel' is an ELF file for another processor than x86; take another kernel.");
   }
 }
 
@@ -117,7 +117,7 @@ TEST_CASE("boot pvh: segments that overlap over and over are refused soon") {
   append(file, ByteSpan(file).subspan(120, 56));
   for (size_t i = 1; i < count; ++i) append(file, header);
   BootBench bench;
-  CHECK(bench.load(file) == "kernel is damaged: its segments overlap");
+  CHECK(bench.load(file) == "The kernel 'kernel' is damaged: its segments overlap; copy or build it again.");
 }
 
 TEST_CASE("boot pvh: damaged kernels are refused or harmless") { damage(make_kernel(), headers); }

@@ -74,6 +74,22 @@ for (const engine of [[], ["--native"]]) {
       assert.deepEqual(stderr.match(/^hash \d+/gm), ["hash 100000", "hash 200000", "hash 250000"]);
     });
 
+    test("--stop-at and --hash-every stop at the first boundary at or after their ticks", () => {
+      // A port access costs 501 ticks, so most of these multiples fall inside one.
+      const args = ["-kernel", kernel.printAndLoop, "--hash-every", "100", "--stop-at"];
+      const ticks = ends([...args, "5000"], 0, /./).stderr.match(/(?<=^hash )\d+/gm).map(Number);
+      assert.ok(ticks.some((tick) => tick % 100 !== 0), "no port access was met");
+      ticks.reduce((before, tick) => {
+        assert.ok(Math.floor(tick / 100) > Math.floor(before / 100), `${before} and ${tick} answer for the same multiple`);
+        return tick;
+      }, 0);
+      const last = ticks.at(-1);
+      assert.ok(last >= 5000 && last < 5501);
+      // Stopping anywhere on the way changes nothing: the same boundary, the same state.
+      const inside = ends(["-kernel", kernel.printAndLoop, "--stop-at", String(ticks[0] - 1)], 0, /./).stderr;
+      assert.match(inside, new RegExp(`^hash ${ticks[0]} `));
+    });
+
     test("a triple fault with -no-reboot ends with 4 and says where", () => {
       ends(["-kernel", kernel.tripleFault, "-no-reboot"], 4, /triple fault/);
     });

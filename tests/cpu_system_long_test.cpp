@@ -883,3 +883,74 @@ TEST_CASE("Single steps stop behind each instruction, not behind INT n", "[syste
     CHECK(b.frame(0) == start + 2);
   }
 }
+
+// ---- Repeated port instructions in portions
+
+namespace {
+
+// A port that counts what it gives, and asks for an NMI at one of its accesses.
+struct CountingPort final : BusTarget {
+  explicit CountingPort(Processor& cpu, unsigned nmi_at) : cpu(cpu), nmi_at(nmi_at) {}
+  uint64_t read(unsigned, uint64_t, unsigned) override { return access(), accesses; }
+  void write(unsigned, uint64_t, unsigned, uint64_t value) override { access(), written.push_back(static_cast<uint8_t>(value)); }
+  void access() {
+    seen.push_back(cpu.clock.ticks);
+    if (++accesses == nmi_at) cpu.raise_nmi();
+  }
+  Processor& cpu;
+  unsigned nmi_at, accesses = 0;
+  std::vector<uint64_t> seen;
+  std::vector<uint8_t> written;
+};
+
+}  // namespace
+
+TEST_CASE("REP INS and OUTS let an interrupt in between two iterations, and cost the same however they are cut", "[system]") {
+  constexpr uint64_t count = 300, each = 1 + 20;  // past the 4096 ticks of one portion
+  const char* code = GENERATE("f3 6c 90", "f3 6e 90");  // rep insb, rep outsb; nop
+  const uint64_t slice = GENERATE(uint64_t{1}, uint64_t{20}, uint64_t{21}, uint64_t{100}, uint64_t{1'000'000});
+  const unsigned nmi_at = GENERATE(0u, 1u, 57u, 300u);
+  CAPTURE(code, slice, nmi_at);
+  SystemBench b;
+  CpuState& s = b.cpu.state;
+  CountingPort port(b.cpu, nmi_at);
+  b.bus.map_ports(0x1234, 1, port);
+  b.put(SystemBench::handler(NMI_vector), uint16_t{0xcf48});  // iretq
+  for (unsigned i = 0; i < count; ++i) b.put(CpuBench::data_at + 0x1000 + i, static_cast<uint8_t>(i + 1));
+  s.gpr[RCX] = count, s.gpr[RDX] = 0x1234, s.gpr[RDI] = CpuBench::data_at, s.gpr[RSI] = CpuBench::data_at + 0x1000;
+  b.code(code);
+  const uint64_t start = b.clock.ticks;
+  unsigned handled = 0;
+  bool was_in_handler = false;
+  while (s.rip != CpuBench::code_at + 3 && b.clock.ticks < start + 100'000) {
+    b.cpu.run(std::min(b.clock.ticks + slice, b.clock.ticks + 1'000'000));
+    const bool in_handler = s.nmi_blocked;
+    if (in_handler && !was_in_handler && slice < each) {
+      ++handled;
+      const uint64_t left = count - nmi_at;
+      CHECK(s.gpr[RCX] == left);
+      // Back to the instruction while there is something left of it.
+      CHECK(b.frame(0) == CpuBench::code_at + (left == 0 ? 2 : 0));
+    }
+    was_in_handler = in_handler;
+  }
+  CHECK(port.accesses == count);
+  CHECK(s.gpr[RCX] == 0);
+  const bool into_memory = code[4] == 'c';
+  CHECK(s.gpr[RDI] == CpuBench::data_at + (into_memory ? count : 0));
+  CHECK(s.gpr[RSI] == CpuBench::data_at + 0x1000 + (into_memory ? 0 : count));
+  for (unsigned i = 0; i < count; ++i)
+    if (into_memory ? b.get<uint8_t>(CpuBench::data_at + i) != static_cast<uint8_t>(i + 1) : port.written[i] != static_cast<uint8_t>(i + 1))
+      FAIL("element " << i);
+  // One tick for the instruction and 21 for each iteration; an NMI is one for its delivery and one for the IRETQ. The NOP is one
+  // more.
+  const uint64_t interruption = nmi_at ? 2 : 0;
+  CHECK(port.seen[0] == start + 1 + each);
+  if (nmi_at != 1) CHECK(port.seen[1] == start + 1 + 2 * each);
+  CHECK(port.seen.back() == start + 1 + count * each + (nmi_at && nmi_at != count ? interruption : 0));
+  CHECK(b.clock.ticks >= start + 1 + count * each + interruption + 1);
+  if (slice == 1) {
+    CHECK(b.clock.ticks == start + 1 + count * each + interruption + 1);
+    CHECK(handled == (nmi_at ? 1 : 0));
+  }
+}

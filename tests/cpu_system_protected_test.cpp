@@ -736,3 +736,80 @@ TEST_CASE("A limit loaded in protected mode lasts in real-address mode", "[syste
   b.execute("67 8b 06");  // mov ax,[esi]
   CHECK((s.gpr[RAX] & 0xffff) == 0x1234);
 }
+
+// ---- VEX prefixes
+
+TEST_CASE("VEX prefixes count in protected mode, and are bad LES and LDS in the older modes", "[system]") {
+  const char* andn = "c4 e2 70 f2 c1";  // andn eax,ecx,ecx
+  SECTION("protected, 32 bits") {
+    SystemBench b(Mode::protected32);
+    b.execute(andn);
+    CHECK(b.vector() == -1);
+    CHECK(b.cpu.state.rip == CpuBench::code_at + 5);
+  }
+  SECTION("protected, 16 bits") {
+    CpuBench b(Mode::protected16);
+    b.execute(andn);
+    CHECK_FALSE(b.triple);
+    CHECK(b.cpu.state.rip == 0x1005);
+  }
+  SECTION("real") {
+    SystemBench b(Mode::real16);
+    b.execute(andn);
+    CHECK(b.vector() == UD_vector);
+    CHECK(b.frame(0) == 0x100);
+  }
+  SECTION("virtual-8086, and protected mode's translation of the same bytes is not taken for it") {
+    Protected b;
+    b.descriptor(B::code16, 0x10000, 0xffff, 0x9b);
+    b.s.segment[CS] = {B::code16, 0x9b, 0xffff, 0x10000};
+    b.s.rip = 0x100;
+    b.cpu.derive();
+    b.execute(andn);
+    CHECK(b.vector() == -1);
+    b.to_virtual_8086(0x1000, 0x100);
+    b.run();
+    CHECK(b.vector() == UD_vector);
+    CHECK(b.frame(0) == 0x100);
+  }
+  SECTION("LES with a memory operand is itself") {
+    SystemBench b(Mode::real16);
+    b.put(0x200, 0x30004567);
+    b.execute("c4 06 00 02");  // les ax,[200h]
+    CHECK(b.vector() == -1);
+    CHECK(b.cpu.state.segment[ES].selector == 0x3000);
+    CHECK((b.cpu.state.gpr[RAX] & 0xffff) == 0x4567);
+  }
+}
+
+// ---- The end of the address space
+
+TEST_CASE("RIP goes from the last byte of 4 GiB to address 0 in 32-bit code", "[system]") {
+  Protected b;
+  const char* what = "";
+  std::vector<uint8_t> top(0x10000, 0xf4);  // a ROM that ends at 4 GiB; hlt
+  auto at_top = [&](std::initializer_list<uint8_t> bytes) { std::copy(bytes.begin(), bytes.end(), top.end() - static_cast<ptrdiff_t>(bytes.size())); };
+  std::vector<uint8_t> bottom;
+  unsigned instructions = 2;
+  uint64_t start = 0xffffffff, end = 0;
+  SECTION("from one instruction to the next") { at_top({0x40}), bottom = {0x43}, end = 1; }             // inc eax; inc ebx
+  SECTION("within an instruction") { at_top({0xb8, 0x78}), bottom = {0x56, 0x34, 0x12, 0x43}, start = 0xfffffffe, end = 4; }  // mov eax,12345678h; inc ebx
+  SECTION("by a short jump forward") { at_top({0xeb, 0x02}), bottom = {0xf4, 0xf4, 0x43}, start = 0xfffffffe, end = 3; }
+  SECTION("by a short jump back from the bottom") {
+    at_top({0x43, 0xf4}), bottom = {0xeb, 0xfc}, start = 0, end = 0xffffffff;  // jmp -2; inc ebx
+  }
+  SECTION("by a call, which pushes address 0") {
+    at_top({0xe8, 0x04, 0, 0, 0}), bottom = {0xf4, 0xf4, 0xf4, 0xf4, 0x43}, start = 0xfffffffb, end = 5;
+    what = "call";
+  }
+  b.memory.set_rom(top);
+  b.put_bytes(0, bottom);
+  b.s.rip = start;
+  b.s.gpr[RAX] = 1, b.s.gpr[RBX] = 1;
+  b.cpu.forget_caches();
+  b.run(instructions);
+  CHECK(b.s.rip == end);
+  CHECK(b.s.gpr[RBX] == 2);
+  CHECK_FALSE(b.triple);
+  if (*what) CHECK(b.frame(0) == 0);
+}

@@ -98,6 +98,52 @@ namespace {
 
 enum Function { f2xm1, fyl2x, fyl2xp1, fpatan, fsin, fcos, fptan, fsincos };
 
+struct Instruction {
+  const char* name;
+  Ours ours;
+#ifdef HAVE_X87
+  Theirs theirs;
+#endif
+};
+
+void push(Outcome& o, const Trigonometric& result) {
+  if (result.out_of_range) {
+    o.status = C2;
+    return;
+  }
+  o.st1 = result.value;
+  o.st0 = result.pushed;
+}
+void replace(Outcome& o, const Trigonometric& result) {
+  o.st0 = result.value;
+  if (result.out_of_range) o.status = C2;
+}
+
+#ifdef HAVE_X87
+#define BOTH(instruction, ours) \
+  { instruction, ours, X87(instruction) }
+#else
+#define BOTH(instruction, ours) \
+  { instruction, ours }
+#endif
+// In the order of Function. The two-operand instructions pop; what then stands in ST(1) says nothing.
+const Instruction instructions[] = {
+    BOTH("f2xm1", [](Outcome& o, Environment& e) { o.st0 = power_of_two_minus_one(o.st0, e); }),
+    BOTH("fyl2x", [](Outcome& o, Environment& e) { o.st0 = y_log2_x(o.st1, o.st0, e); }),
+    BOTH("fyl2xp1", [](Outcome& o, Environment& e) { o.st0 = y_log2_x_plus_one(o.st1, o.st0, e); }),
+    BOTH("fpatan", [](Outcome& o, Environment& e) { o.st0 = arctangent(o.st1, o.st0, e); }),
+    BOTH("fsin", [](Outcome& o, Environment& e) { replace(o, sine(o.st0, e)); }),
+    BOTH("fcos", [](Outcome& o, Environment& e) { replace(o, cosine(o.st0, e)); }),
+    BOTH("fptan", [](Outcome& o, Environment& e) { push(o, tangent(o.st0, e)); }),
+    BOTH("fsincos", [](Outcome& o, Environment& e) { push(o, sine_and_cosine(o.st0, e)); }),
+};
+
+}  // namespace
+#endif
+
+#ifdef MATRYOSHKA_MPFR
+namespace {
+
 // Operands of a region, the magnitude of ST(0) between two powers of two. Ordinary numbers, either sign unless the
 // function has no use for it.
 struct Region {
@@ -142,54 +188,8 @@ const Region regions[] = {
     {fptan, "fptan   2^10..2^63", 10, 63},
 };
 
-struct Instruction {
-  const char* name;
-  Ours ours;
-#ifdef HAVE_X87
-  Theirs theirs;
-#endif
-};
-
-void push(Outcome& o, const Trigonometric& result) {
-  if (result.out_of_range) {
-    o.status = C2;
-    return;
-  }
-  o.st1 = result.value;
-  o.st0 = result.pushed;
-}
-void replace(Outcome& o, const Trigonometric& result) {
-  o.st0 = result.value;
-  if (result.out_of_range) o.status = C2;
-}
-
-#ifdef HAVE_X87
-#define BOTH(instruction, ours) \
-  { instruction, ours, X87(instruction) }
-#else
-#define BOTH(instruction, ours) \
-  { instruction, ours }
-#endif
-// In the order of Function. The two-operand instructions pop; what then stands in ST(1) says nothing.
-const Instruction instructions[] = {
-    BOTH("f2xm1", [](Outcome& o, Environment& e) { o.st0 = power_of_two_minus_one(o.st0, e); }),
-    BOTH("fyl2x", [](Outcome& o, Environment& e) { o.st0 = y_log2_x(o.st1, o.st0, e); }),
-    BOTH("fyl2xp1", [](Outcome& o, Environment& e) { o.st0 = y_log2_x_plus_one(o.st1, o.st0, e); }),
-    BOTH("fpatan", [](Outcome& o, Environment& e) { o.st0 = arctangent(o.st1, o.st0, e); }),
-    BOTH("fsin", [](Outcome& o, Environment& e) { replace(o, sine(o.st0, e)); }),
-    BOTH("fcos", [](Outcome& o, Environment& e) { replace(o, cosine(o.st0, e)); }),
-    BOTH("fptan", [](Outcome& o, Environment& e) { push(o, tangent(o.st0, e)); }),
-    BOTH("fsincos", [](Outcome& o, Environment& e) { push(o, sine_and_cosine(o.st0, e)); }),
-};
-
 // The function's own value; FPTAN leaves it under the 1.0.
 Float80 value_of(Function function, const Outcome& o) { return function == fptan ? o.st1 : o.st0; }
-
-}  // namespace
-#endif
-
-#ifdef MATRYOSHKA_MPFR
-namespace {
 
 class Real {
  public:

@@ -113,6 +113,117 @@ TEST_CASE("machine: HLT with interrupts off is the end, and stays it", "[machine
   CHECK(machine->state_hash() == hash);
 }
 
+namespace {
+
+// mov dword [address], value
+Bytes store(uint32_t address, uint32_t value) {
+  using tiny::operator+, tiny::le32;
+  return Bytes{0xc7, 0x05} + le32(address) + le32(value);
+}
+// What a halted guest with interrupts off may still hear: a gate for vector 2 whose handler leaves with 7, then `setup` and
+// CLI, HLT.
+tiny::Code asleep(const Bytes& setup) {
+  using tiny::operator+, tiny::le32;
+  constexpr uint32_t stack = 0x130000, idt = 0x120000, idtr = 0x121000, handler = 0x122000;
+  return [=](uint32_t) {
+    // mov al,7; out f4h,al; jmp $
+    return Bytes{0xbc} + le32(stack) + store(handler, 0xf4e607b0) + store(handler + 4, 0xfeebu) +
+           store(idt + 16, 0x00100000 | (handler & 0xffff)) + store(idt + 20, (handler & 0xffff0000) | 0x8e00) +
+           store(idtr, 0xff | idt << 16) + store(idtr + 4, idt >> 16) + Bytes{0x0f, 0x01, 0x1d} + le32(idtr) + setup +
+           Bytes{0xfa, 0xf4, 0xeb, 0xfd};
+  };
+}
+
+Bytes outs(std::initializer_list<std::pair<uint8_t, uint8_t>> writes) {
+  Bytes code;
+  for (auto [port, value] : writes) code.insert(code.end(), {0xb0, value, 0xe6, port});  // mov al,value; out port,al
+  return code;
+}
+
+}  // namespace
+
+TEST_CASE("machine: A guest halted with interrupts off wakes by what is no interrupt, and by nothing else", "[machine]") {
+  using tiny::operator+;
+  const Bytes pit = outs({{0x43, 0x34}, {0x40, 0x00}, {0x40, 0x10}});  // counter 0, mode 2
+  const Bytes pic = outs({{0x20, 0x11}, {0x21, 0x20}, {0x21, 0x04}, {0x21, 0x01}, {0x21, 0xfe}});
+  auto lint0 = [](uint32_t value) { return store(0xfee00350, value); };
+  auto io_apic = [](uint32_t entry) { return store(0xfec00000, 0x14) + store(0xfec00010, entry); };
+  auto hpet = [](uint32_t message) {
+    return store(0xfed00100, 0x4004) + store(0xfed00108, 1000) + store(0xfed0010c, 0) + store(0xfed00110, message) +
+           store(0xfed00114, 0xfee00000) + store(0xfed00010, 1);
+  };
+  constexpr uint32_t vector = 0x30, nmi = 0x400, init = 0x500, masked = 0x10000;
+  const struct {
+    const char* what;
+    Bytes setup;
+    StopReason end;
+  } cases[] = {
+      {"nothing is set up", {}, StopReason::halted},
+      {"the 8254 by the 8259, LINT0 as ExtINT", pic + pit, StopReason::halted},
+      {"the same, LINT0 as NMI", pic + pit + lint0(nmi), StopReason::debug_exit},
+      {"LINT0 as NMI, but masked", pic + pit + lint0(nmi | masked), StopReason::halted},
+      {"the I/O APIC with a vector", pit + io_apic(vector), StopReason::halted},
+      {"the I/O APIC with NMI", pit + io_apic(nmi), StopReason::debug_exit},
+      {"the same, masked", pit + io_apic(nmi | masked), StopReason::halted},
+      {"the I/O APIC with NMI for somebody else", pit + store(0xfec00000, 0x15) + store(0xfec00010, 5u << 24) + io_apic(nmi),
+       StopReason::halted},
+      {"the I/O APIC with INIT", pit + io_apic(init), StopReason::triple_fault},  // at the reset vector, where no ROM is
+      {"a message of the HPET with a vector", hpet(vector), StopReason::halted},
+      {"a message of the HPET with NMI", hpet(nmi), StopReason::debug_exit},
+  };
+  for (const auto& c : cases) {
+    INFO(c.what);
+    Listener listener;
+    auto machine = make(asleep(c.setup), listener);
+    StopReason end = machine->run(20'000);
+    CHECK(end == c.end);
+    if (end == StopReason::debug_exit) CHECK(machine->exit_code() == 15);
+  }
+}
+
+TEST_CASE("machine: Within an NMI handler the next NMI does not wake", "[machine]") {
+  using tiny::operator+;
+  // The handler halts instead of leaving.
+  const Bytes setup = store(0x122000, 0xfdebf4fa) + outs({{0x43, 0x34}, {0x40, 0x00}, {0x40, 0x10}}) + store(0xfec00000, 0x14) +
+                      store(0xfec00010, 0x400);
+  Listener listener;
+  auto machine = make(asleep(setup), listener);
+  CHECK(machine->run(20'000) == StopReason::halted);
+}
+
+TEST_CASE("machine: A guest whose timer ticks and never wakes it leaves the host its turns", "[machine]") {
+  using tiny::operator+;
+  // The 8259 masks everything; sti; hlt.
+  const Bytes code = outs({{0x21, 0xff}, {0x43, 0x34}, {0x40, 0x00}, {0x40, 0x10}}) + Bytes{0xfb, 0xf4, 0xeb, 0xfd};
+  Listener listener;
+  auto machine = make([&](uint32_t) { return code; }, listener);
+  CHECK(machine->run(20'000) == StopReason::budget);
+  const uint64_t slept = machine->stats().idle_nanoseconds;
+  CHECK(machine->run(20'000) == StopReason::budget);
+  CHECK(machine->stats().idle_nanoseconds > slept);
+}
+
+TEST_CASE("machine: A tick limit ends the run at the first instruction boundary at or after it", "[machine]") {
+  // Ticks: nop 1, out 501, nop 1, rdtsc 41, nop 1, then REP STOSB of 100, one for each byte; EDI points to spare RAM.
+  const Bytes code = {0xbf, 0, 0, 0x20, 0, 0xb9, 100, 0, 0, 0, 0x90, 0xe6, 0x80, 0x90, 0x0f, 0x31, 0x90, 0xf3, 0xaa, 0xeb, 0xfe};
+  const struct {
+    uint64_t limit, end;
+  } cases[] = {{1, 1}, {3, 3}, {4, 504}, {100, 504}, {503, 504}, {504, 504}, {505, 505}, {506, 546}, {545, 546}, {547, 547}, {560, 560}, {600, 600}};
+  Listener stepped_listener;
+  auto stepped = make([&](uint32_t) { return code; }, stepped_listener);
+  for (auto [limit, end] : cases) {
+    CAPTURE(limit);
+    Listener listener;
+    auto machine = make([&](uint32_t) { return code; }, listener);
+    machine->set_tick_limit(limit), stepped->set_tick_limit(limit);
+    CHECK(machine->run(1'000'000) == StopReason::tick_limit);
+    CHECK(stepped->run(1'000'000) == StopReason::tick_limit);
+    CHECK(machine->ticks() == end);
+    CHECK(stepped->ticks() == end);
+    CHECK(machine->state_hash() == stepped->state_hash());
+  }
+}
+
 TEST_CASE("machine: A tick limit is met exactly", "[machine]") {
   Listener listener;
   auto machine = make(tiny::looping, listener);
@@ -456,7 +567,7 @@ TEST_CASE("machine: What create() refuses", "[machine]") {
   }
   SECTION("drives") {
     for (unsigned i = 0; i < 21; ++i) c.drives.push_back({{"disk", Bytes(512)}});
-    CHECK(refusal(c) == "There is room for 20 drives and more were asked for.");
+    CHECK(refusal(c) == "There is room for 20 drives, and 21 were asked for; leave some -drive options away.");
     c.drives.pop_back();
     CHECK(refusal(c) == "");
   }
@@ -466,7 +577,7 @@ TEST_CASE("machine: What create() refuses", "[machine]") {
   }
   SECTION("a ROM of an odd size") {
     c.bios = {"rom", Bytes(0x10001)};
-    CHECK(refusal(c) == "rom cannot be a ROM: its size must be a multiple of 64 KiB, at most 16 MiB.");
+    CHECK(refusal(c) == "The ROM 'rom' has 65 537 bytes, and a ROM has a multiple of 64 KiB, at most 16 MiB; take a whole image, such as SeaBIOS's bios-256k.bin.");
   }
   SECTION("a processor nobody knows") {
     c.cpu = "z80";
@@ -474,7 +585,26 @@ TEST_CASE("machine: What create() refuses", "[machine]") {
   }
   SECTION("a kernel that is none") {
     c.kernel.bytes = Bytes(100, 1);
-    CHECK(refusal(c).rfind("guest ", 0) == 0);  // its file's name
+    CHECK(refusal(c).rfind("The kernel 'guest' is not one that this machine can load", 0) == 0);
+    CHECK(is_sentence(refusal(c)));
+  }
+  SECTION("isa-debug-exit over another device") {
+    c.debugcon = true;
+    const std::pair<int, const char*> cases[] = {
+        {0x3f8, "isa-debug-exit at ports 0x3f8 to 0x3fb would lie over the serial port at 0x3f8 to 0x3ff; choose other ports, such as iobase=0xf4."},
+        {0x3f5, "isa-debug-exit at ports 0x3f5 to 0x3f8 would lie over the serial port at 0x3f8 to 0x3ff; choose other ports, such as iobase=0xf4."},
+        {0xe6, "isa-debug-exit at ports 0xe6 to 0xe9 would lie over the debug console at 0xe9; choose other ports, such as iobase=0xf4."},
+        {0x604, "isa-debug-exit at ports 0x604 to 0x607 would lie over ACPI's power management at 0x600 to 0x63f; choose other ports, such as iobase=0xf4."},
+        {0xcf4, ""}, {0x3f4, ""}, {0x400, "isa-debug-exit at ports 0x400 to 0x403 would lie over the debug console at 0x402; choose other ports, such as iobase=0xf4."},
+        {0x501, ""}, {0xfffc, ""}, {0xcfd, "isa-debug-exit at ports 0xcfd to 0xd00 would lie over PCI configuration at 0xcfc to 0xcff; choose other ports, such as iobase=0xf4."},
+    };
+    for (auto [port, sentence] : cases) {
+      c.debug_exit_port = port;
+      CAPTURE(port);
+      CHECK(refusal(c) == sentence);
+    }
+    c.debugcon = false, c.debug_exit_port = 0xe6;
+    CHECK(refusal(c) == "");
   }
   SECTION("names that leave the shared folder") {
     c.shared_folder = true;

@@ -185,7 +185,7 @@ class Machine {
     ({ send: this.#send, stop: this.#stop } = connect((message) => this.#receive(message), (error) => this.#fail(error)));
   }
 
-  // Where the guest stands: start() runs, to exactly tick `stopAt` if it is given.
+  // Where the guest stands: start() runs, to the first instruction boundary at or after tick `stopAt` if it is given.
   start(options = {}) {
     return this.call("start", options);
   }

@@ -112,7 +112,7 @@ export interface Port {
 
 export interface Machine {
   readonly state: State;
-  /** Runs; with `stopAt` to exactly that tick, where it pauses. */
+  /** Runs; with `stopAt` to the first instruction boundary at or after that tick, where it pauses. */
   start(options?: { stopAt?: number }): Promise<void>;
   pause(): Promise<void>;
   /** The reset button. A machine that has ended or failed starts again. */

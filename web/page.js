@@ -177,7 +177,7 @@ async function boot() {
     machine = made;
     if (query.get("test") === "1") window.machine = made;
     element("progress").hidden = true;
-    element("toolbar").hidden = false;
+    element("toolbar").hidden = element("keys").hidden = false;
     made.resize(...terminal.size).catch(() => {});
     await made.start();
     // Whoever is already somewhere else stays there, and a frame never takes the focus from its page.
@@ -224,6 +224,34 @@ function switchReader(on) {
 function changeText(step) {
   terminal.fontSize += step;
   settings.set("text", String(terminal.fontSize));
+}
+
+// The bar of keys. Ctrl holds for one key, as on phones the shift key does; letters and some signs have a control character.
+let control = false;
+
+function holdControl(on) {
+  control = on;
+  element("control").setAttribute("aria-pressed", String(on));
+}
+
+function withControl(bytes) {
+  const letter = bytes.length === 1 ? bytes[0] : 0;
+  if (letter >= 0x61 && letter <= 0x7a) return Uint8Array.of(letter - 0x60);
+  return letter >= 0x40 && letter <= 0x5f ? Uint8Array.of(letter & 0x1f) : bytes;
+}
+
+function connectKeys() {
+  const keys = element("keys");
+  // A press must not take the focus from the terminal: the keyboard on the screen would go away.
+  keys.addEventListener("pointerdown", (event) => event.preventDefault());
+  keys.addEventListener("click", ({ target }) => {
+    const button = target.closest("button");
+    if (!button) return;
+    if (button.id === "control") return holdControl(!control);
+    typed ||= button.dataset.key !== "Escape";
+    terminal.press(button.dataset.key);
+    holdControl(false);
+  });
 }
 
 function whenClicked(id, action) {
@@ -288,10 +316,12 @@ terminal = mountTerminal(element("terminal"), {
 terminal.onInput((bytes, key) => {
   // Esc is also the way out of the terminal, and then nothing was typed.
   if (key && !(bytes.length === 1 && bytes[0] === 27)) typed = true;
-  send(bytes);
+  send(control && key ? withControl(bytes) : bytes);
+  if (key) holdControl(false);
 });
 terminal.onResize((columns, rows) => machine?.resize(columns, rows).catch(() => {}));
 connectControls();
+connectKeys();
 switchReader(settings.get("reader") === "1");
 chooseLanguage(query.get("lang") ?? settings.get("language") ?? (navigator.language.startsWith("ru") ? "ru" : "en"));
 boot();

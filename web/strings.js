@@ -24,6 +24,15 @@ const en = {
   "button.retry": "Try again",
   "button.default": "Back to the small Linux",
 
+  "keys.label": "Keys for the terminal",
+  "keys.escape": "Escape",
+  "keys.tab": "Tab",
+  "keys.control": "Control, for the next key",
+  "keys.left": "Arrow left",
+  "keys.down": "Arrow down",
+  "keys.up": "Arrow up",
+  "keys.right": "Arrow right",
+
   "state.loading": "Loading",
   "state.ready": "Ready",
   "state.running": "Running",
@@ -94,6 +103,15 @@ const ru = {
   "button.reader": "Режим экранного диктора",
   "button.retry": "Попробовать снова",
   "button.default": "Вернуться к маленькому Linux",
+
+  "keys.label": "Клавиши для терминала",
+  "keys.escape": "Escape",
+  "keys.tab": "Tab",
+  "keys.control": "Control для следующей клавиши",
+  "keys.left": "Стрелка влево",
+  "keys.down": "Стрелка вниз",
+  "keys.up": "Стрелка вверх",
+  "keys.right": "Стрелка вправо",
 
   "state.loading": "Загрузка",
   "state.ready": "Готова",

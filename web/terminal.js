@@ -79,6 +79,14 @@ export function mountTerminal(parent, { fontSize = 15, screenReader = false, con
     clear: () => terminal.reset(),
     focus: () => terminal.focus(),
     paste: (text) => terminal.paste(text),
+    // A key of ours, as the one on a keyboard would arrive: cursor keys depend on the mode that the guest has set.
+    press(name) {
+      const cursor = terminal.modes.applicationCursorKeysMode ? "\x1bO" : "\x1b[";
+      const keys = {
+        Escape: "\x1b", Tab: "\t", ArrowUp: `${cursor}A`, ArrowDown: `${cursor}B`, ArrowRight: `${cursor}C`, ArrowLeft: `${cursor}D`,
+      };
+      terminal.input(keys[name]);
+    },
     // `listener(bytes, key)`; `key` tells a person's keys from the terminal's own answers to the guest.
     onInput(listener) {
       let key = false;

@@ -89,7 +89,6 @@ struct MsrState {
   uint64_t tsc_adjust = 0;
   uint64_t misc_enable = 1;  // fast strings
   uint64_t debugctl = 0;
-  uint64_t feature_control = 0;
   uint64_t bios_sign_id = 0;
   uint64_t misc_features_enables = 0;
   uint64_t spec_ctrl = 0;
@@ -102,7 +101,7 @@ struct MsrState {
 
   void serialize(Archive& ar) {
     ar(efer, star, lstar, cstar, fmask, kernel_gs_base, tsc_aux, sysenter_cs, sysenter_esp, sysenter_eip, pat, apic_base,
-       tsc_offset, tsc_adjust, misc_enable, debugctl, feature_control, bios_sign_id, misc_features_enables, spec_ctrl, xss,
+       tsc_offset, tsc_adjust, misc_enable, debugctl, bios_sign_id, misc_features_enables, spec_ctrl, xss,
        mtrr_def_type, mtrr_fixed, mtrr_variable, mcg_status, last_branch_from, last_branch_to, last_exception_from,
        last_exception_to);
   }

@@ -208,6 +208,11 @@ void LocalApic::set_lint(unsigned pin, bool level) {
   if (rose) raise_local(pin == 0 ? lvt_lint0 : lvt_lint1);
 }
 
+ApicMessage::Mode LocalApic::lint_mode(unsigned pin) const {
+  uint32_t entry = saved_.lvt[pin == 0 ? lvt_lint0 : lvt_lint1];
+  return enabled() && !(entry & lvt::masked) ? static_cast<ApicMessage::Mode>(entry >> lvt::mode_at & 7) : ApicMessage::reserved;
+}
+
 // "Performance Monitoring Counter Overflow": the entry masks itself, so that the handler must open it again.
 void LocalApic::performance_interrupt() {
   raise_local(lvt_performance);
@@ -510,15 +515,19 @@ void ApicBus::attach(LocalApic& apic) {
 }
 
 // "Message Signalled Interrupts": who is meant stands in the address, what in the data.
-void ApicBus::deliver_message(uint64_t address, uint32_t data) {
+ApicMessage ApicBus::decode_message(uint64_t address, uint32_t data) {
   ApicMessage message;
   message.destination = address >> 12 & 0xff;
   message.logical = address >> 2 & 1;
   message.vector = static_cast<uint8_t>(data);
   message.mode = static_cast<ApicMessage::Mode>(data >> 8 & 7);
   message.level = data >> 15 & 1;
-  send(message);
+  // A startup message comes from an ICR only; here its number is reserved.
+  if (message.mode == ApicMessage::startup) message.mode = ApicMessage::reserved;
+  return message;
 }
+
+void ApicBus::deliver_message(uint64_t address, uint32_t data) { send(decode_message(address, data)); }
 
 void ApicBus::send(const ApicMessage& message) {
   if (message.mode != ApicMessage::lowest_priority) {

@@ -83,6 +83,8 @@ class LocalApic final : public BusTarget {
 
   void set_lint(unsigned pin, bool level);
   void performance_interrupt();  // a counter has overflowed
+  // The mode in which a rising edge of the pin arrives, or `reserved` if it does not.
+  ApicMessage::Mode lint_mode(unsigned pin) const;
 
   // ---- IA32_APIC_BASE, the x2APIC's MSRs, the TSC deadline
 
@@ -183,6 +185,8 @@ class ApicBus final : public MessageSink {
  public:
   // In order of the initial APIC ID.
   void attach(LocalApic& apic);
+  // What was written to FEExxxxxh, as a message.
+  static ApicMessage decode_message(uint64_t address, uint32_t data);
   void deliver_message(uint64_t address, uint32_t data) override;
   void send(const ApicMessage& message);
   void send_to_all_but(const LocalApic& sender, const ApicMessage& message);

@@ -123,7 +123,8 @@ struct X2Apic {
 
 // ---- What the processor can do
 
-// Comes up locked, with VMX allowed (outside of SMX, which does not exist) where there is VMX.
+// Comes up locked, with VMX allowed (outside of SMX, which does not exist) where there is VMX. Locked until reset, so it is no
+// state but a fact of the model.
 struct FeatureControl {
   static bool read(Processor& cpu, unsigned, uint64_t& value) {
     value = cpu.model.features.has(Feature::VMX) ? 5 : 1;

@@ -61,7 +61,8 @@ class Bus {
 };
 
 // Guest-physical memory as a bus master sees it. Everything a guest programs into a device is hostile, so both calls check
-// the whole range first and do nothing and answer false unless all of it is RAM (reads may also come from ROM).
+// the whole range first and do nothing and answer false unless all of it is RAM that is not write-protected (reads may also
+// come from ROM).
 class GuestMemory {
  public:
   virtual ~GuestMemory() = default;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 namespace matryoshka {
 
@@ -28,6 +29,9 @@ class IrqLine {
   IrqSink* sink_ = nullptr;
   unsigned line_ = 0;
 };
+
+// Whether a message (its address and data) is one that somebody looks for.
+using MessageTest = std::function<bool(uint64_t address, uint32_t data)>;
 
 // A message-signalled interrupt, from MSI, MSI-X, the HPET or the I/O APIC, on its way to the local APICs.
 class MessageSink {

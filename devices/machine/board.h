@@ -41,6 +41,8 @@ class Board final : public Machine, private ProcessorHost {
   bool has_memory() const { return memory_.allocated(); }
   // The name of a shared file that found no place, or nothing.
   std::string fill_shared_folder();
+  // The sentence of refusal if isa-debug-exit was put where another device is, or nothing.
+  std::string port_conflict();
   // Loads the guest as at power-on. The sentence of refusal, or nothing.
   std::string boot();
   void serialize(Archive& ar);
@@ -96,6 +98,14 @@ class Board final : public Machine, private ProcessorHost {
   };
 
   StopReason run_slice(uint64_t ticks);
+  struct PortRange {
+    uint16_t first;
+    unsigned count;
+    BusTarget& target;
+    unsigned window, widest;
+    const char* owner;  // for sentences
+  };
+  std::vector<PortRange> port_ranges();
   void map_devices();
   void power_on_reset();
   void end(StopReason reason);
@@ -103,6 +113,7 @@ class Board final : public Machine, private ProcessorHost {
   void apply(const InputEvent& event);
   void accept(InputEvent event);
   void skip_idle(uint64_t time);
+  bool deaf() const;
   static void enter(Processor& cpu, const BootEntry& entry);
   void each_device(const std::function<void(Device&)>& visit);
 

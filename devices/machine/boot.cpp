@@ -39,9 +39,10 @@ void write_identity_page_tables(GuestMemory& memory, BootEntry& entry) {
 std::string write_command_line(const std::string& text, size_t limit, GuestMemory& memory) {
   limit = std::min<size_t>(limit, boot_layout::end - boot_layout::command_line - 1);
   if (text.size() > limit)
-    return "the kernel command line has " + grouped(text.size()) + " characters, and this kernel takes at most " + grouped(limit);
+    return "The kernel command line has " + grouped(text.size()) + " characters, and this kernel takes at most " + grouped(limit) +
+           "; shorten -append.";
   if (!memory.write(boot_layout::command_line, text.c_str(), text.size() + 1))
-    return "the machine has too little RAM for the kernel command line";
+    return "The machine has too little RAM for the kernel command line; give it more memory (-m).";
   return {};
 }
 
@@ -56,10 +57,16 @@ std::string load_kernel(const BootRequest& request, GuestMemory& memory, BootEnt
   if (is_multiboot(file)) return load_multiboot(request, memory, entry);
   if (is_pvh(file)) return load_pvh(request, memory, entry);
   if (is_linux(file)) return load_linux(request, memory, entry);
-  return request.kernel.name +
-         " is not a kernel that this machine can load: it has no Linux boot header, no Multiboot header, and is no ELF "
-         "file with a PVH entry note";
+  return the_file("kernel", request.kernel.name) +
+         " is not one that this machine can load: it has no Linux boot header, no Multiboot header, and is no ELF file with a "
+         "PVH entry note; take a bzImage, a vmlinux or a Multiboot image, or start a ROM with -bios.";
 }
+
+std::string the_file(const char* role, const std::string& name) { return std::string("The ") + role + " '" + name + "'"; }
+
+std::string not_writable(const std::string& subject) { return subject + " cannot be written to guest RAM" + cure::more_memory; }
+
+std::string modules_too_long() { return "The modules' names and arguments are too long for the tables that pass them on; shorten them in -initrd."; }
 
 std::vector<BootFile> parse_modules(std::string_view option) {
   std::vector<BootFile> modules;

@@ -1,7 +1,7 @@
 // How a guest comes to stand in memory without firmware: what every loader takes and gives.
 //
 // The files are the user's and nothing in them is believed. A loader checks a header before it follows it, refuses in one
-// sentence that names the file and the cause, and then the machine is not started. A loader that succeeds has written
+// sentence that names the file, the cause and the cure, and then the machine is not started. A loader that succeeds has written
 // guest memory and described the processor's state at the guest's first instruction.
 //
 //   0x01000  descriptor table                      } the loader's own low memory, free
@@ -69,6 +69,16 @@ bool is_multiboot(ByteSpan file);
 
 // "file args,file args" as QEMU's -initrd takes modules: a doubled comma is a comma. The bytes are the caller's to read.
 std::vector<BootFile> parse_modules(std::string_view option);
+
+// A refusal reads: which file, what is wrong with it, what helps. These are its beginning and its usual ends.
+std::string the_file(const char* role, const std::string& name);  // "The kernel 'bzImage64'"
+std::string not_writable(const std::string& subject);
+std::string modules_too_long();
+namespace cure {
+constexpr const char* copy_again = "; copy or build it again.";
+constexpr const char* more_memory = "; give the machine more memory (-m).";
+constexpr const char* other_kernel = "; take another kernel.";
+}  // namespace cure
 
 // "4 805 632"
 std::string grouped(uint64_t number);

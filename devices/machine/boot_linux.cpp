@@ -60,24 +60,27 @@ struct LinuxHeader {
 };
 
 std::string check(const LinuxHeader& header, const BootRequest& request) {
-  const std::string& name = request.kernel.name;
+  const std::string name = the_file("kernel", request.kernel.name);
   ByteSpan file = request.kernel.bytes;
-  if (!is_linux(file)) return name + " is not a Linux kernel: it has no boot header";
+  if (!is_linux(file)) return name + " is not a Linux kernel: it has no boot header" + cure::other_kernel;
   if (file.size() < shortest_file)
     return name + " is truncated: a Linux kernel has at least " + grouped(shortest_file) + " bytes, the file has " +
-           grouped(file.size());
-  if (!header.since(0x202)) return name + " is a Linux kernel too old to load: its boot protocol is older than 2.02";
-  if (!(header.loadflags & loaded_high)) return name + " is a zImage, which only a BIOS can start; a bzImage is needed";
+           grouped(file.size()) + cure::copy_again;
+  if (!header.since(0x202)) return name + " is too old to load: its boot protocol is older than 2.02; take Linux 2.4 or later.";
+  if (!(header.loadflags & loaded_high)) return name + " is a zImage, which only a BIOS can start; build it as a bzImage.";
   uint64_t wanted = header.payload_offset + header.payload_size;
   if (file.size() < wanted)
-    return name + " is truncated: the header asks for " + grouped(wanted) + " bytes, the file has " + grouped(file.size());
-  if (header.payload_size <= entry_64) return name + " is damaged: its header leaves no room for the kernel itself";
+    return name + " is truncated: the header asks for " + grouped(wanted) + " bytes, the file has " + grouped(file.size()) +
+           cure::copy_again;
+  if (header.payload_size <= entry_64) return name + " is damaged: its header leaves no room for the kernel itself" + cure::copy_again;
   if (header.kernel_alignment == 0 || header.kernel_alignment & (header.kernel_alignment - 1))
     return name + " is damaged: its header asks for an alignment of " + grouped(header.kernel_alignment) +
-           " bytes, which is not a power of two";
-  if (header.is_64 && !request.long_mode) return name + " is a 64-bit kernel, and the chosen processor model has no long mode";
+           " bytes, which is not a power of two" + cure::copy_again;
+  if (header.is_64 && !request.long_mode)
+    return name + " has 64 bits, and the chosen processor has no long mode; choose another one with -cpu, or a 32-bit kernel.";
   if (request.modules.size() > 1)
-    return name + " is a Linux kernel and takes one initial RAM disk; " + grouped(request.modules.size()) + " were given";
+    return name + " is Linux, which takes one initial RAM disk, and " + grouped(request.modules.size()) +
+           " were given; give -initrd one file (a comma in its name is written twice).";
   return {};
 }
 
@@ -125,8 +128,8 @@ std::string load_linux(const BootRequest& request, GuestMemory& memory, BootEntr
   uint64_t start = header.runtime_start();
   uint64_t size = std::max<uint64_t>(header.init_size, header.payload_size);
   if (start > ram || size > ram - start || header.payload_size > ram - load_address)
-    return kernel.name + " needs " + grouped(size) + " bytes from address " + grouped(start) + ", and the machine has " +
-           memory_size(request.ram_size) + " of RAM";
+    return the_file("kernel", kernel.name) + " needs " + grouped(size) + " bytes from address " + grouped(start) + ", and the machine has " +
+           memory_size(request.ram_size) + " of RAM" + cure::more_memory;
   ByteSpan payload = kernel.bytes.subspan(header.payload_offset, header.payload_size);
   uint64_t kernel_end = std::max(start + size, load_address + header.payload_size);
 
@@ -135,16 +138,16 @@ std::string load_linux(const BootRequest& request, GuestMemory& memory, BootEntr
     const BootFile& disk = request.modules[0];
     initrd = place_below(std::min<uint64_t>(ram, uint64_t{header.initrd_addr_max} + 1), kernel_end, disk.bytes.size());
     if (initrd == 0)
-      return disk.name + " (" + grouped(disk.bytes.size()) + " bytes) does not fit beside " + kernel.name + " into " +
-             memory_size(request.ram_size) + " of RAM";
-    if (!memory.write(initrd, disk.bytes.data(), disk.bytes.size())) return disk.name + " cannot be written to guest RAM";
+      return the_file("initrd", disk.name) + " (" + grouped(disk.bytes.size()) + " bytes) does not fit beside the kernel into " +
+             memory_size(request.ram_size) + " of RAM" + cure::more_memory;
+    if (!memory.write(initrd, disk.bytes.data(), disk.bytes.size())) return not_writable(the_file("initrd", disk.name));
   }
 
   std::string refusal = write_command_line(request.command_line, header.cmdline_size, memory);
   if (!refusal.empty()) return refusal;
   std::vector<uint8_t> page = zero_page(request, initrd);
   if (!memory.write(boot_layout::tables, page.data(), page.size()) || !memory.write(load_address, payload.data(), payload.size()))
-    return kernel.name + " cannot be written to guest RAM";
+    return not_writable(the_file("kernel", kernel.name));
 
   entry = {};
   write_descriptors(memory, entry, header.is_64 ? BootEntry::Mode::long64 : BootEntry::Mode::protected32);

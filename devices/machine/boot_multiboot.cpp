@@ -34,31 +34,33 @@ struct Image {
 
 std::string load_by_addresses(const BootRequest& request, size_t header, GuestMemory& memory, Image& image) {
   const BootFile& kernel = request.kernel;
-  if (kernel.bytes.size() - header < 32) return kernel.name + " is truncated: it ends within its Multiboot header";
+  const std::string name = the_file("kernel", kernel.name);
+  if (kernel.bytes.size() - header < 32) return name + " is truncated: it ends within its Multiboot header" + cure::copy_again;
   auto field = [&](size_t offset) -> uint64_t { return peek<uint32_t>(kernel.bytes, header + offset); };
   uint64_t header_address = field(12), load_address = field(16), load_end = field(20), bss_end = field(24);
   image.entry = field(28);
   if (load_address > header_address || header_address - load_address > header)
-    return kernel.name + " is damaged: its Multiboot header places the header outside what is loaded";
+    return name + " is damaged: its Multiboot header places the header outside what is loaded" + cure::copy_again;
   uint64_t offset = header - (header_address - load_address);
   uint64_t rest = kernel.bytes.size() - offset;
   uint64_t size = load_end == 0 ? rest : load_end - load_address;
   if (load_end != 0 && load_end < load_address)
-    return kernel.name + " is damaged: its Multiboot header ends the image before it begins";
+    return name + " is damaged: its Multiboot header ends the image before it begins" + cure::copy_again;
   if (size > rest)
-    return kernel.name + " is truncated: the header asks for " + grouped(offset + size) + " bytes, the file has " +
-           grouped(kernel.bytes.size());
+    return name + " is truncated: the header asks for " + grouped(offset + size) + " bytes, the file has " +
+           grouped(kernel.bytes.size()) + cure::copy_again;
   image.end = std::max(load_address + size, bss_end);
-  return place_segment(kernel.name, kernel.bytes.subspan(offset, size), load_address, image.end - load_address, request.ram_size,
+  return place_segment(name, kernel.bytes.subspan(offset, size), load_address, image.end - load_address, request.ram_size,
                        memory);
 }
 
 std::string load_elf(const BootRequest& request, GuestMemory& memory, Image& image) {
   const BootFile& kernel = request.kernel;
-  if (!ElfFile::is_elf(kernel.bytes)) return kernel.name + " is damaged: its Multiboot header has no addresses, and it is no ELF file";
+  const std::string name = the_file("kernel", kernel.name);
+  if (!ElfFile::is_elf(kernel.bytes)) return name + " is damaged: its Multiboot header has no addresses, and it is no ELF file" + cure::copy_again;
   ElfFile elf;
-  if (std::string refusal = elf.parse(kernel.name, kernel.bytes); !refusal.empty()) return refusal;
-  if (std::string refusal = place_segments(kernel.name, kernel.bytes, elf, request.ram_size, memory, image.end); !refusal.empty())
+  if (std::string refusal = elf.parse(name, kernel.bytes); !refusal.empty()) return refusal;
+  if (std::string refusal = place_segments(name, kernel.bytes, elf, request.ram_size, memory, image.end); !refusal.empty())
     return refusal;
   // An entry that is a virtual address is meant where its segment lies.
   image.entry = elf.entry;
@@ -74,17 +76,19 @@ bool is_multiboot(ByteSpan file) { return find_header(file) != search_size; }
 
 std::string load_multiboot(const BootRequest& request, GuestMemory& memory, BootEntry& entry) {
   const BootFile& kernel = request.kernel;
+  const std::string name = the_file("kernel", kernel.name);
   size_t header = find_header(kernel.bytes);
-  if (header == search_size) return kernel.name + " has no Multiboot header";
+  if (header == search_size) return name + " has no Multiboot header" + cure::other_kernel;
   uint32_t flags = peek<uint32_t>(kernel.bytes, header + 4);
   if (flags & 0xffff & ~known_requirements)
-    return kernel.name + " requires a Multiboot feature that this loader does not know (flags " + grouped(flags & 0xffff) + ")";
+    return name + " requires a Multiboot feature that this loader does not know (flags " + grouped(flags & 0xffff) + ")" +
+           cure::other_kernel;
 
   Image image;
   std::string refusal =
       flags & has_addresses ? load_by_addresses(request, header, memory, image) : load_elf(request, memory, image);
   if (!refusal.empty()) return refusal;
-  if (image.end == 0 || image.entry >= image.end) return kernel.name + " is damaged: its entry lies outside what it loads";
+  if (image.end == 0 || image.entry >= image.end) return name + " is damaged: its entry lies outside what it loads" + cure::copy_again;
 
   // Modules follow the kernel, each on a page of its own.
   struct Module {
@@ -96,8 +100,8 @@ std::string load_multiboot(const BootRequest& request, GuestMemory& memory, Boot
   for (const BootFile& file : request.modules) {
     uint64_t top = ram_below_hole(request.ram_size);
     if (next > top || file.bytes.size() > top - next || !memory.write(next, file.bytes.data(), file.bytes.size()))
-      return file.name + " (" + grouped(file.bytes.size()) + " bytes) does not fit behind " + kernel.name + " into " +
-             memory_size(request.ram_size) + " of RAM";
+      return the_file("module", file.name) + " (" + grouped(file.bytes.size()) + " bytes) does not fit behind the kernel into " +
+             memory_size(request.ram_size) + " of RAM" + cure::more_memory;
     modules.push_back({next, next + file.bytes.size(), file.arguments.empty() ? file.name : file.name + " " + file.arguments});
     next = align_up(next + file.bytes.size(), 0x1000);
   }
@@ -141,13 +145,13 @@ std::string load_multiboot(const BootRequest& request, GuestMemory& memory, Boot
     put(list_at + module_size * i + 8, put_text(modules[i].text));
   }
   put(base + 64, put_text("Matryoshka"));
-  if (info.size() > boot_layout::command_line - boot_layout::tables) return "the modules' arguments are too long";
+  if (info.size() > boot_layout::command_line - boot_layout::tables) return modules_too_long();
 
   // The first word of the command line is the kernel's own name.
   std::string command_line = request.command_line.empty() ? kernel.name : kernel.name + " " + request.command_line;
   refusal = write_command_line(command_line, SIZE_MAX, memory);
   if (!refusal.empty()) return refusal;
-  if (!memory.write(base, info.data(), info.size())) return kernel.name + " cannot be written to guest RAM";
+  if (!memory.write(base, info.data(), info.size())) return not_writable(name);
 
   entry = {};
   write_descriptors(memory, entry, BootEntry::Mode::protected32);

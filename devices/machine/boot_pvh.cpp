@@ -47,16 +47,17 @@ bool is_pvh(ByteSpan file) {
 
 std::string load_pvh(const BootRequest& request, GuestMemory& memory, BootEntry& entry) {
   const BootFile& kernel = request.kernel;
+  const std::string name = the_file("kernel", kernel.name);
   ElfFile elf;
   uint64_t start = 0;
-  if (std::string damage = elf.parse(kernel.name, kernel.bytes); !damage.empty()) return damage;
+  if (std::string damage = elf.parse(name, kernel.bytes); !damage.empty()) return damage;
   if (!find_entry(elf, kernel.bytes, start))
-    return kernel.name + " is an ELF file without a PVH entry note, so there is no telling how to start it";
+    return name + " is an ELF file without a PVH entry note, so there is no telling how to start it" + cure::other_kernel;
 
   uint64_t kernel_end = 0;
-  std::string refusal = place_segments(kernel.name, kernel.bytes, elf, request.ram_size, memory, kernel_end);
+  std::string refusal = place_segments(name, kernel.bytes, elf, request.ram_size, memory, kernel_end);
   if (!refusal.empty()) return refusal;
-  if (start >= kernel_end) return kernel.name + " is damaged: its PVH entry lies outside what it loads";
+  if (start >= kernel_end) return name + " is damaged: its PVH entry lies outside what it loads" + cure::copy_again;
 
   // Modules go to the top of memory, the first one highest.
   struct Module {
@@ -68,8 +69,8 @@ std::string load_pvh(const BootRequest& request, GuestMemory& memory, BootEntry&
     if (file.bytes.empty()) continue;
     uint64_t address = place_below(top, align_up(kernel_end, 0x1000), file.bytes.size());
     if (address == 0 || !memory.write(address, file.bytes.data(), file.bytes.size()))
-      return file.name + " (" + grouped(file.bytes.size()) + " bytes) does not fit beside " + kernel.name + " into " +
-             memory_size(request.ram_size) + " of RAM";
+      return the_file("module", file.name) + " (" + grouped(file.bytes.size()) + " bytes) does not fit beside the kernel into " +
+             memory_size(request.ram_size) + " of RAM" + cure::more_memory;
     modules.push_back({address, file.bytes.size()});
     top = address;
   }
@@ -108,11 +109,11 @@ std::string load_pvh(const BootRequest& request, GuestMemory& memory, BootEntry&
     append<uint32_t>(info, 0);
   }
   append(info, text);
-  if (info.size() > boot_layout::command_line - boot_layout::tables) return "the modules' arguments are too long";
+  if (info.size() > boot_layout::command_line - boot_layout::tables) return modules_too_long();
 
   refusal = write_command_line(request.command_line, SIZE_MAX, memory);
   if (!refusal.empty()) return refusal;
-  if (!memory.write(boot_layout::tables, info.data(), info.size())) return kernel.name + " cannot be written to guest RAM";
+  if (!memory.write(boot_layout::tables, info.data(), info.size())) return not_writable(name);
 
   entry = {};
   write_descriptors(memory, entry, BootEntry::Mode::protected32);

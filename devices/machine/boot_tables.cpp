@@ -22,7 +22,7 @@ std::string place_tables(const AcpiTables& acpi, const SmbiosTables& smbios, Gue
   constexpr uint64_t smbios_entry = rsdp_address + 0x40, smbios_structures = rsdp_address + 0x100;
   AcpiTables::Placed placed = acpi.placed(physical::firmware);
   if (placed.tables.size() > rsdp_address - physical::firmware)
-    return "the ACPI tables are larger than the segment that holds them";
+    return "The ACPI tables are larger than the segment that holds them, which is an error of this program; please report it.";
   std::vector<uint8_t> entry = smbios.entry(static_cast<uint32_t>(smbios_structures));
   const std::vector<uint8_t> extended_area = {1};  // its own size in KiB
   auto put = [&](uint64_t address, const std::vector<uint8_t>& bytes) {
@@ -30,7 +30,7 @@ std::string place_tables(const AcpiTables& acpi, const SmbiosTables& smbios, Gue
   };
   if (!put(bios_data_address, bios_data()) || !put(physical::low_end, extended_area) || !put(physical::firmware, placed.tables) ||
       !put(rsdp_address, placed.rsdp) || !put(smbios_entry, entry) || !put(smbios_structures, smbios.structures()))
-    return "the machine has too little RAM for the tables that describe it";
+    return "The machine has too little RAM for the tables that describe it; give it more memory (-m).";
   return {};
 }
 

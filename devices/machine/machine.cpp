@@ -77,32 +77,55 @@ Board::Board(MachineConfig config, const CpuModel& model, MachineListener& liste
   map_devices();
 }
 
-void Board::map_devices() {
-  bus_.map_ports(0x20, Pic::window_length, pic_, Pic::first_ports);
-  bus_.map_ports(0xa0, Pic::window_length, pic_, Pic::second_ports);
-  bus_.map_ports(0x4d0, Pic::window_length, pic_, Pic::edge_level_ports);
-  bus_.map_ports(0x40, Pit::counter_ports_length, pit_, Pit::counter_ports);
-  bus_.map_ports(0x61, Pit::system_port_length, pit_, Pit::system_port);
-  bus_.map_ports(0x70, Rtc::window_length, rtc_);
-  bus_.map_ports(0x60, KeyboardController::window_length, keyboard_, KeyboardController::data_port);
-  bus_.map_ports(0x64, KeyboardController::window_length, keyboard_, KeyboardController::command_port);
-  bus_.map_ports(0x92, KeyboardController::window_length, keyboard_, KeyboardController::fast_port);
-  bus_.map_ports(0x3f8, Uart::window_length, uart_);
-  bus_.map_ports(pm_base, Power::registers_length, power_, Power::registers, Power::registers_width);
-  bus_.map_ports(0xb2, Power::smi_command_length, power_, Power::smi_command);
-  bus_.map_ports(0x80, DebugPorts::post_code_length, debug_ports_, DebugPorts::post_code_port);
+// Every port range that is taken whatever the guest does. A later one lies over an earlier.
+std::vector<Board::PortRange> Board::port_ranges() {
+  std::vector<PortRange> ranges = {
+      {0x20, Pic::window_length, pic_, Pic::first_ports, 1, "the interrupt controller"},
+      {0xa0, Pic::window_length, pic_, Pic::second_ports, 1, "the second interrupt controller"},
+      {0x4d0, Pic::window_length, pic_, Pic::edge_level_ports, 1, "the interrupt controllers' edge and level registers"},
+      {0x40, Pit::counter_ports_length, pit_, Pit::counter_ports, 1, "the interval timer"},
+      {0x61, Pit::system_port_length, pit_, Pit::system_port, 1, "system control port B"},
+      {0x70, Rtc::window_length, rtc_, 0, 1, "the real-time clock"},
+      {0x60, KeyboardController::window_length, keyboard_, KeyboardController::data_port, 1, "the keyboard controller"},
+      {0x64, KeyboardController::window_length, keyboard_, KeyboardController::command_port, 1, "the keyboard controller"},
+      {0x92, KeyboardController::window_length, keyboard_, KeyboardController::fast_port, 1, "system control port A"},
+      {0x3f8, Uart::window_length, uart_, 0, 1, "the serial port"},
+      {pm_base, Power::registers_length, power_, Power::registers, Power::registers_width, "ACPI's power management"},
+      {0xb2, Power::smi_command_length, power_, Power::smi_command, 1, "ACPI's SMI command"},
+      {0x80, DebugPorts::post_code_length, debug_ports_, DebugPorts::post_code_port, 1, "the POST code port"},
+      {FwCfg::first_port, FwCfg::ports, fw_cfg_, 0, FwCfg::width, "fw_cfg"},
+      {0xcf8, 4, pci_, PciBus::config_address, 4, "PCI configuration"},
+      {0xcfc, 4, pci_, PciBus::config_data, 4, "PCI configuration"},
+      // Lies inside the configuration address's dword and answers to byte accesses.
+      {0xcf9, Power::reset_control_length, power_, Power::reset_control, 1, "the reset register"},
+  };
   if (config_.debugcon) {
-    bus_.map_ports(0x402, DebugPorts::console_length, debug_ports_, DebugPorts::console);
-    bus_.map_ports(0xe9, DebugPorts::console_length, debug_ports_, DebugPorts::console);
+    ranges.push_back({0x402, DebugPorts::console_length, debug_ports_, DebugPorts::console, 1, "the debug console"});
+    ranges.push_back({0xe9, DebugPorts::console_length, debug_ports_, DebugPorts::console, 1, "the debug console"});
   }
+  return ranges;
+}
+
+std::string Board::port_conflict() {
+  auto hex = [](unsigned port) {
+    char text[8];
+    std::snprintf(text, sizeof text, "0x%x", port);
+    return std::string(text);
+  };
+  if (config_.debug_exit_port < 0) return {};
+  auto first = static_cast<unsigned>(config_.debug_exit_port), last = first + DebugPorts::debug_exit_length - 1;
+  for (const PortRange& taken : port_ranges())
+    if (first < taken.first + taken.count && last >= taken.first)
+      return "isa-debug-exit at ports " + hex(first) + " to " + hex(last) + " would lie over " + taken.owner + " at " + hex(taken.first) +
+             (taken.count > 1 ? " to " + hex(taken.first + taken.count - 1) : "") + "; choose other ports, such as iobase=0xf4.";
+  return {};
+}
+
+void Board::map_devices() {
+  for (const PortRange& range : port_ranges()) bus_.map_ports(range.first, range.count, range.target, range.window, range.widest);
   if (config_.debug_exit_port >= 0)
     bus_.map_ports(static_cast<uint16_t>(config_.debug_exit_port), DebugPorts::debug_exit_length, debug_ports_, DebugPorts::debug_exit,
                    DebugPorts::debug_exit_width);
-  bus_.map_ports(FwCfg::first_port, FwCfg::ports, fw_cfg_, 0, FwCfg::width);
-  bus_.map_ports(0xcf8, 4, pci_, PciBus::config_address, 4);
-  bus_.map_ports(0xcfc, 4, pci_, PciBus::config_data, 4);
-  // The reset register lies inside the configuration address's dword and answers to byte accesses.
-  bus_.map_ports(0xcf9, Power::reset_control_length, power_, Power::reset_control);
   bus_.map_memory(io_apic_base, IoApic::window_length, io_apic_, 0, IoApic::window_width);
   bus_.map_memory(hpet_base, Hpet::window_length, hpet_);
 }
@@ -266,6 +289,8 @@ StopReason Board::run(uint64_t ticks) {
 
 StopReason Board::run_slice(uint64_t ticks) {
   ended_.reset();
+  constexpr unsigned most_naps = 10'000;
+  unsigned naps = 0;
   uint64_t end_of_slice = ticks > ~clock_.ticks ? ~uint64_t{0} : clock_.ticks + ticks;
   for (;;) {
     while (log_.next_tick() <= clock_.ticks) apply(log_.take());
@@ -285,13 +310,12 @@ StopReason Board::run_slice(uint64_t ticks) {
 
     // Halted. Under the virtual clock nothing happens until the next deadline, so it is now.
     uint64_t next = clock_.next_deadline();
-    bool deaf = cpu_.state.activity == Activity::shutdown || !(cpu_.state.system_flags & rflags::IF);
-    if (next == Clock::never || deaf) {
+    if (bool nothing_wakes = deaf(); next == Clock::never || nothing_wakes) {
       if (log_.next_tick() != ~uint64_t{0}) {
         apply(log_.take());
         continue;
       }
-      return deaf ? StopReason::halted : StopReason::idle;
+      return nothing_wakes ? StopReason::halted : StopReason::idle;
     }
     if (config_.host_clock) {
       if (log_.replaying() && log_.next_tick() != ~uint64_t{0}) {
@@ -300,8 +324,26 @@ StopReason Board::run_slice(uint64_t ticks) {
       }
       return StopReason::idle;
     }
+    // A guest may sleep through one event after the other for ever; the host program has its turn all the same.
+    if (++naps == most_naps) return StopReason::budget;
     skip_idle(next);
   }
+}
+
+// Whether the halted processor can hear nothing more. With interrupts off, and in the shutdown state, it hears NMIs, except
+// within an NMI handler, and INIT; one that waits for a startup message hears INIT alone. Both come as messages from devices,
+// or by LINT0, which carries the 8259's request. SMIs do not exist here, and nothing is wired to LINT1.
+bool Board::deaf() const {
+  const CpuState& s = cpu_.state;
+  if (s.activity == Activity::halted && s.system_flags & rflags::IF) return false;
+  bool hears_nmi = s.activity != Activity::wait_for_sipi && !s.nmi_blocked;
+  auto heard = [&](ApicMessage::Mode mode) { return mode == ApicMessage::init || (mode == ApicMessage::nmi && hears_nmi); };
+  auto message_heard = [&](uint64_t address, uint32_t data) {
+    ApicMessage message = ApicBus::decode_message(address, data);
+    return heard(message.mode) && cpu_.apic.addressed_by(message);
+  };
+  return !heard(cpu_.apic.lint_mode(0)) && !io_apic_.may_send(message_heard) && !hpet_.may_send(message_heard) &&
+         !pci_.may_send(message_heard);
 }
 
 void Board::skip_idle(uint64_t time) {
@@ -426,7 +468,7 @@ std::unique_ptr<Machine> Machine::create(MachineConfig config, MachineListener& 
     return nullptr;
   }
   if (config.drives.size() > 20) {
-    error = "There is room for 20 drives and more were asked for.";
+    error = "There is room for 20 drives, and " + grouped(config.drives.size()) + " were asked for; leave some -drive options away.";
     return nullptr;
   }
   if (!config.kernel.given() && !config.bios.given()) {
@@ -434,7 +476,8 @@ std::unique_ptr<Machine> Machine::create(MachineConfig config, MachineListener& 
     return nullptr;
   }
   if (config.bios.given() && (config.bios.bytes.empty() || config.bios.bytes.size() % 0x10000 || config.bios.bytes.size() > (16u << 20))) {
-    error = config.bios.name + " cannot be a ROM: its size must be a multiple of 64 KiB, at most 16 MiB.";
+    error = the_file("ROM", config.bios.name) + " has " + grouped(config.bios.bytes.size()) +
+            " bytes, and a ROM has a multiple of 64 KiB, at most 16 MiB; take a whole image, such as SeaBIOS's bios-256k.bin.";
     return nullptr;
   }
   auto board = std::make_unique<Board>(std::move(config), model, listener);
@@ -442,6 +485,8 @@ std::unique_ptr<Machine> Machine::create(MachineConfig config, MachineListener& 
     error = "The host did not give " + memory_size(board->config().memory_bytes) + " of memory for the guest; ask for less with -m.";
     return nullptr;
   }
+  error = board->port_conflict();
+  if (!error.empty()) return nullptr;
   if (std::string file = board->fill_shared_folder(); !file.empty()) {
     error = "The shared folder has no room for " + file + ": it takes 256 MiB, and names without '..'.";
     return nullptr;

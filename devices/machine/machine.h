@@ -59,7 +59,7 @@ enum class StopReason : uint8_t {
   budget,      // the slice is used up
   idle,        // halted until wake_time() or an input; only under the host clock
   stopped,     // the host asked for it (stop())
-  tick_limit,  // set_tick_limit() reached, exactly
+  tick_limit,  // set_tick_limit() reached
   power_off,
   reset,         // the guest asked for a reset and no_reboot is set
   debug_exit,    // exit_code() has the value
@@ -99,7 +99,9 @@ class Machine {
   // Runs for about `ticks` more ticks. Under the virtual clock a halted guest skips to its next event.
   virtual StopReason run(uint64_t ticks) = 0;
   virtual void stop() = 0;                          // run() returns after the present instruction
-  virtual void set_tick_limit(uint64_t ticks) = 0;  // run() returns exactly there; ~0 for none
+  // run() returns at the first instruction boundary at or after that tick, which is the tick itself unless what came before
+  // it costs more than one (IN, OUT, RDTSC, PAUSE: cpu/charges.h). Between two iterations of REP is a boundary. ~0 for none.
+  virtual void set_tick_limit(uint64_t ticks) = 0;
   virtual void reset() = 0;                         // the reset button
   virtual void press_power_button() = 0;
   virtual unsigned exit_code() const = 0;

@@ -390,9 +390,9 @@ const Row table[] = {
     {"type", "'REGEX=>text'", Group::run,
      "when a line matches, type the text (\\n is Enter). Given several times it is a script: each is used once, in order",
      read_type},
-    {"max-instructions", "N", Group::run, "end with status 3 after so many; 500M is 500 million",
+    {"max-instructions", "N", Group::run, "end with status 3 after so many ticks, as --stop-at counts them; 500M is 500 million",
      [](Options& o, const std::string& v) { return read_count(v, "--max-instructions", o.max_instructions); }},
-    {"stop-at", "N", Group::run, "stop at exactly this tick, print the state's hash, end with status 0",
+    {"stop-at", "N", Group::run, "stop at the first instruction boundary at or after this tick, print the state's hash, end with status 0",
      [](Options& o, const std::string& v) { return read_count(v, "--stop-at", o.stop_at); }},
 
     {"stats", "FILE", Group::state, "write figures of the run as JSON",
@@ -400,7 +400,7 @@ const Row table[] = {
        o.stats = v;
        return v.empty() ? std::string("--stats needs a file.") : std::string();
      }},
-    {"hash-every", "N", Group::state, "print `hash TICK VALUE` on standard error every N ticks",
+    {"hash-every", "N", Group::state, "print `hash TICK VALUE` on standard error every N ticks, at the first instruction boundary there or after",
      [](Options& o, const std::string& v) { return read_count(v, "--hash-every", o.hash_every); }},
     {"save-state", "FILE", Group::state, "write the whole machine at the end",
      [](Options& o, const std::string& v) {
