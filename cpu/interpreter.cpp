@@ -94,8 +94,6 @@ struct Profile {
 
 namespace {
 constexpr unsigned longest_instruction = 15;
-// How many instructions are interpreted from a block on before a region is thought of.
-constexpr uint32_t hot_heat = 12000;
 }
 
 // The block at RIP, decoded now if it was not. Null: the fetch faulted.
@@ -293,7 +291,7 @@ __attribute__((flatten)) void Processor::interpret() {
         from_region = true;
         must_interpret = !must_interpret && after == AfterRegion::interpret;
         if (after == AfterRegion::go_on || must_interpret) continue;
-      } else if (block->heat < hot_heat && (block->heat += block->count) >= hot_heat) [[unlikely]] {
+      } else if (block->heat < regions_->hot && (block->heat += block->count) >= regions_->hot) [[unlikely]] {
         regions_->consider(*this, *block);
       }
       must_interpret = false;

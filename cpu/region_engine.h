@@ -29,6 +29,9 @@ class RegionEngine {
  public:
   virtual ~RegionEngine() = default;
 
+  // How many instructions are interpreted from a block on before a region is thought of.
+  uint32_t hot = 12'000;
+
   enum class End : uint8_t {
     next,         // go on at RIP
     interpreted,  // the interpreter must do what stands at RIP
