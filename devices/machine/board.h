@@ -16,6 +16,7 @@
 #include "devices/machine/entropy.h"
 #include "devices/machine/input_log.h"
 #include "devices/machine/machine.h"
+#include "devices/machine/snapshot.h"
 #include "devices/memory_disk.h"
 #include "devices/memory_tree.h"
 #include "devices/pci.h"
@@ -45,8 +46,6 @@ class Board final : public Machine, private ProcessorHost {
   // Loads the guest as at power-on. The sentence of refusal, or nothing.
   std::string boot();
   void serialize(Archive& ar);
-  void load_memory(Archive& ar);
-  void after_load();
 
   StopReason run(uint64_t ticks) override;
   void stop() override;
@@ -54,6 +53,7 @@ class Board final : public Machine, private ProcessorHost {
   void reset() override;
   void press_power_button() override;
   unsigned exit_code() const override { return exit_code_; }
+  const std::string& boot_error() const override { return boot_error_; }
   void input(Port port, const uint8_t* bytes, size_t size) override;
   void resize_console(unsigned columns, unsigned rows) override;
   void pace(uint64_t real_nanoseconds) override;
@@ -61,7 +61,7 @@ class Board final : public Machine, private ProcessorHost {
   uint64_t ticks() const override { return clock_.ticks; }
   MachineStats stats() const override;
   uint64_t state_hash() override;
-  Bytes save() override;
+  std::unique_ptr<SnapshotWriter> save(Extent extent, std::string& error) override;
   void record() override;
   Bytes recording() const override;
   bool replay(const Bytes& log, std::string& error) override;
@@ -69,6 +69,9 @@ class Board final : public Machine, private ProcessorHost {
   const MachineConfig& config() const override { return config_; }
 
  private:
+  friend class SnapshotWriter;
+  friend class SnapshotLoader;
+
   // The board's own interrupt lines: 0 to 15 go to the 8259 pair and, with IRQ 0 on input 2, to the I/O APIC; 16 to 23 to the
   // I/O APIC alone. The 8254 and the RTC come in on lines of their own, which the HPET's legacy replacement cuts.
   class Wires final : public IrqSink {
@@ -154,6 +157,7 @@ class Board final : public Machine, private ProcessorHost {
   bool reset_wanted_ = false;
   uint64_t tick_limit_ = ~uint64_t{0};
   unsigned exit_code_ = 0;
+  std::string boot_error_;
   uint64_t idle_nanoseconds_ = 0;
 
   // The host clock: real time as far as it has been told, and ticks at the last telling.
@@ -161,6 +165,8 @@ class Board final : public Machine, private ProcessorHost {
   uint64_t paced_ticks_ = 0;
 
   InputLog log_;
+  // The whole snapshot against which changes are told: a page is dirty if it was written since. 0 for none.
+  uint64_t base_ = 0;
 };
 
 }  // namespace matryoshka

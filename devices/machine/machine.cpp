@@ -286,8 +286,9 @@ StopReason Board::run(uint64_t ticks) {
     if (reset_wanted_) {
       reset_wanted_ = false;
       if (config_.no_reboot) return StopReason::reset;
-      // What booted once boots again: the images are the same.
-      (void)boot();
+      boot_error_ = boot();
+      reset_wanted_ = !boot_error_.empty();
+      if (reset_wanted_) return StopReason::boot_failed;
     }
     uint64_t limit = std::min({end_of_slice, tick_limit_, log_.next_tick()});
     cpu_.run(limit);
@@ -376,6 +377,15 @@ void Board::resize_console(unsigned columns, unsigned rows) {
 }
 
 void Board::press_power_button() { accept({InputEvent::Kind::power_button}); }
+
+void Board::record() {
+  log_.start_hash = state_hash();
+  log_.start_recording();
+}
+
+Bytes Board::recording() const { return log_.write(log_.start_hash); }
+
+bool Board::replay(const Bytes& log, std::string& error) { return log_.read(log, state_hash(), error); }
 
 // ---- The host clock
 

@@ -24,6 +24,8 @@ const char* name(StopReason reason) {
       return "triple-fault";
     case StopReason::halted:
       return "halted";
+    case StopReason::boot_failed:
+      return "boot-failed";
   }
   return "";
 }
