@@ -15,8 +15,8 @@ constexpr uint32_t format_version = 2;
 constexpr uint32_t identity_version = 1, configuration_version = 2, image_version = 1, board_version = 2, memory_version = 2;
 
 constexpr size_t piece_size = size_t{1} << 20;
-// What a section may hold beside RAM and drives: devices, names, the shared folder.
-constexpr uint64_t most_beside = uint64_t{1} << 30;
+// What a section may hold beside RAM and drives: the names of a configuration; devices with the shared folder; images.
+constexpr uint64_t most_names = uint64_t{64} << 20, most_beside = uint64_t{512} << 20;
 
 // In the list of pages: a page of zeroes, which has no bytes there, and the end.
 constexpr uint32_t zero_page = uint32_t{1} << 31, end_of_pages = ~uint32_t{0};
@@ -232,7 +232,7 @@ bool SnapshotLoader::open(const char* name, uint32_t newest, uint64_t most) {
   if (!header.ok()) return waiting_.size() - used_ < longest ? false : unusable("a section has no name");
   if (found != name) return unusable("it has a section '" + printable(found) + "' where '" + name + "' belongs");
   if (version_ > newest) return fail("Its section '" + found + "' was written by a newer version of this program; load it with that one.");
-  if (version_ == 0 || left_ > most) return unusable("its section '" + found + "' is larger than this machine can have it");
+  if (version_ == 0 || left_ > most) return unusable("its section '" + found + "' is larger than it can be");
   const uint8_t* bytes;
   open_ = true;
   return take(waiting_.size() - used_ - header.remaining(), bytes);
@@ -277,7 +277,7 @@ bool SnapshotLoader::read_identity() {
 }
 
 bool SnapshotLoader::read_configuration() {
-  if (!read("configuration", configuration_version, most_beside, [&](Archive& ar) { config_.serialize(ar); })) return false;
+  if (!read("configuration", configuration_version, format_ == 1 ? most_beside : most_names, [&](Archive& ar) { config_.serialize(ar); })) return false;
   if (format_ != 1) images_ = config_.saved_images();
   part_ = Part::images;
   return true;
@@ -287,7 +287,7 @@ bool SnapshotLoader::read_images() {
   if (image_ == images_.size()) return make_machine();
   bool fresh = !open_;
   if (!open("image", image_version, config_.memory_bytes + most_beside)) return false;
-  if (fresh && (image_bytes_ += left_) > config_.memory_bytes + most_beside) return unusable("its images are larger than this machine can have them");
+  if (fresh && (image_bytes_ += left_) > config_.memory_bytes + most_beside) return unusable("its images are larger than they can be");
   auto here = static_cast<size_t>(std::min<uint64_t>(left_, waiting_.size() - used_));
   const uint8_t* bytes;
   (void)take(here, bytes);
