@@ -107,20 +107,18 @@ TEST_CASE("snapshot: Any tick will do", "[snapshot]") {
 }
 
 TEST_CASE("snapshot: An INIT on its way arrives in both", "[snapshot]") {
-  Listener first;
-  auto saved = make(initializing, first);
   for (uint64_t tick = 1; tick < 12; ++tick) {
     CAPTURE(tick);
-    Listener second;
+    Listener first, second;
+    auto saved = make(initializing, first);
     saved->set_tick_limit(tick);
     saved->run(100);
-    auto loaded = load(save(*saved), second), twin = load(save(*saved), second);
-    loaded->run(50), twin->run(50);
-    CHECK(loaded->state_hash() == twin->state_hash());
-    // One that goes on from here without a stop, beside one that stops and is loaded at every tick.
-    CHECK(loaded->stats().retired == twin->stats().retired);
+    auto loaded = load(save(*saved), second);
+    saved->set_tick_limit(~uint64_t{0});
+    go_on_alike(*saved, *loaded);
+    // The count in EAX began, and INIT has ended it.
+    CHECK(saved->describe_processor().find("rax    0000000000000000") != std::string::npos);
   }
-  CHECK(saved->describe_processor().find("rax    0000000000000000") != std::string::npos);
 }
 
 TEST_CASE("snapshot: The guest's exit code is kept", "[snapshot]") {
