@@ -9,7 +9,7 @@ namespace {
 
 constexpr size_t piece_size = size_t{1} << 18;
 constexpr int gzip_window = MAX_WBITS + 16;
-// zlib's fastest: on RAM it is three times as fast as the default, for files a tenth larger.
+// zlib's fastest: on a Linux at its prompt twice as fast as the default, for a file 4 % larger.
 constexpr int level = 1;
 
 // zlib counts in 32 bits.

@@ -116,9 +116,11 @@ TEST_CASE("snapshot: An INIT on its way arrives in both", "[snapshot]") {
     auto loaded = load(save(*saved), second);
     saved->set_tick_limit(~uint64_t{0});
     go_on_alike(*saved, *loaded);
-    // The count in EAX began, and INIT has ended it.
-    CHECK(saved->describe_processor().find("rax    0000000000000000") != std::string::npos);
   }
+  Listener listener;
+  auto machine = make(initializing, listener);
+  machine->run(100'000);
+  CHECK(machine->describe_processor().find("rip    00000000001") == std::string::npos);  // it does not count on
 }
 
 TEST_CASE("snapshot: The guest's exit code is kept", "[snapshot]") {
