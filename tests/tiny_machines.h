@@ -2,7 +2,6 @@
 #pragma once
 
 #include <catch2/catch.hpp>
-
 #include <regex>
 
 #include "devices/machine/snapshot.h"
@@ -53,7 +52,8 @@ struct Loading {
 };
 
 // The machine, or null and a sentence.
-inline std::unique_ptr<Machine> try_load(const Bytes& snapshot, MachineListener& listener, std::string& error, Loading from = {}) {
+inline std::unique_ptr<Machine> try_load(const Bytes& snapshot, MachineListener& listener, std::string& error,
+                                         Loading from = {}) {
   SnapshotLoader loader(listener, std::move(from.drives), !from.base.empty());
   auto feed = [&](const Bytes& bytes) {
     for (size_t at = 0; at < bytes.size() && loader.add(&bytes[at], std::min(from.piece, bytes.size() - at));) at += from.piece;

@@ -78,18 +78,22 @@ std::string MachineConfig::attach(std::vector<DriveConfig> given, bool spare_all
   for (DriveConfig& drive : given) drive.identify();
   for (DriveConfig& drive : drives) {
     if (!drive.image.bytes.empty()) continue;  // of version 1
-    auto same = std::find_if(given.begin(), given.end(), [&](const DriveConfig& g) { return g.size == drive.size && g.hash == drive.hash; });
+    auto same = std::find_if(given.begin(), given.end(),
+                             [&](const DriveConfig& g) { return g.size == drive.size && g.hash == drive.hash; });
     if (same == given.end()) {
-      bool named = std::any_of(given.begin(), given.end(), [&](const DriveConfig& g) { return g.image.name == drive.image.name; });
+      bool named =
+          std::any_of(given.begin(), given.end(), [&](const DriveConfig& g) { return g.image.name == drive.image.name; });
       std::string text = "Its drive " + quoted(drive.image.name) + " of " + grouped(drive.size) + " bytes ";
       if (named) return text + "has changed since it was made; give the file as it was then.";
-      return text + (given.empty() ? "is not in it; give it again" : "is none of those given; give it as it was then") + " with -drive file=FILE.";
+      return text + (given.empty() ? "is not in it; give it again" : "is none of those given; give it as it was then") +
+             " with -drive file=FILE.";
     }
     drive.image = std::move(same->image);
     given.erase(same);
   }
   if (!given.empty() && !spare_allowed)
-    return "It has no drive like " + quoted(given[0].image.name) + "; drives cannot be added to a saved machine, so leave that one away.";
+    return "It has no drive like " + quoted(given[0].image.name) +
+           "; drives cannot be added to a saved machine, so leave that one away.";
   return {};
 }
 

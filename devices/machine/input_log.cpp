@@ -43,7 +43,8 @@ bool InputLog::read(const Bytes& bytes, uint64_t present_hash, std::string& erro
   uint32_t version = 0, count = 0;
   uint64_t hash = 0;
   ar(version);
-  if (ar.ok() && version > format_version) return refuse("It was written by a newer version of this program; replay it with that one.");
+  if (ar.ok() && version > format_version)
+    return refuse("It was written by a newer version of this program; replay it with that one.");
   const size_t tail = version >= 2 ? sizeof(uint64_t) : 0;
   if (tail != 0) {
     uint64_t sum = 0;
@@ -63,7 +64,8 @@ bool InputLog::read(const Bytes& bytes, uint64_t present_hash, std::string& erro
   }
   if (ar.ok() && (version == 0 || ar.remaining() != tail)) ar.fail("something follows its last input");
   if (!ar.ok()) return refuse("It cannot be used, and may be damaged: " + ar.error() + ".");
-  if (hash != present_hash) return refuse("It was made with another configuration or other images; give those, or the snapshot that it began from.");
+  if (hash != present_hash)
+    return refuse("It was made with another configuration or other images; give those, or the snapshot that it began from.");
   events_ = std::move(events);
   next_ = 0;
   replaying_ = true, recording_ = false;

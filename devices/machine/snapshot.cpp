@@ -21,9 +21,7 @@ constexpr uint64_t most_names = uint64_t{64} << 20, most_beside = uint64_t{512} 
 // In the list of pages: a page of zeroes, which has no bytes there, and the end.
 constexpr uint32_t zero_page = uint32_t{1} << 31, end_of_pages = ~uint32_t{0};
 
-bool is_zero(const uint8_t* page) {
-  return page[0] == 0 && std::memcmp(page, page + 1, page_size - 1) == 0;
-}
+bool is_zero(const uint8_t* page) { return page[0] == 0 && std::memcmp(page, page + 1, page_size - 1) == 0; }
 
 std::string printable(std::string text) {
   for (char& c : text)
@@ -190,7 +188,8 @@ bool SnapshotLoader::unusable(std::string why) { return fail("It cannot be used,
 bool SnapshotLoader::add(const uint8_t* data, size_t size) {
   if (!error_.empty()) return false;
   waiting_.insert(waiting_.end(), data, data + size);
-  while (step()) {}
+  while (step()) {
+  }
   waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<ptrdiff_t>(used_));
   used_ = 0;
   return error_.empty();
@@ -200,14 +199,22 @@ bool SnapshotLoader::add(const uint8_t* data, size_t size) {
 bool SnapshotLoader::step() {
   if (!error_.empty()) return false;
   switch (part_) {
-    case Part::head: return read_head();
-    case Part::identity: return read_identity();
-    case Part::configuration: return read_configuration();
-    case Part::images: return read_images();
-    case Part::board: return read_board();
-    case Part::memory: return read_memory();
-    case Part::checksum: return read_checksum();
-    case Part::end: return waiting_.size() == used_ ? false : unusable("something follows its end");
+    case Part::head:
+      return read_head();
+    case Part::identity:
+      return read_identity();
+    case Part::configuration:
+      return read_configuration();
+    case Part::images:
+      return read_images();
+    case Part::board:
+      return read_board();
+    case Part::memory:
+      return read_memory();
+    case Part::checksum:
+      return read_checksum();
+    case Part::end:
+      return waiting_.size() == used_ ? false : unusable("something follows its end");
   }
   return false;
 }
@@ -231,7 +238,8 @@ bool SnapshotLoader::open(const char* name, uint32_t newest, uint64_t most) {
   constexpr size_t longest = 4 + 64 + 4 + 8;
   if (!header.ok()) return waiting_.size() - used_ < longest ? false : unusable("a section has no name");
   if (found != name) return unusable("it has a section '" + printable(found) + "' where '" + name + "' belongs");
-  if (version_ > newest) return fail("Its section '" + found + "' was written by a newer version of this program; load it with that one.");
+  if (version_ > newest)
+    return fail("Its section '" + found + "' was written by a newer version of this program; load it with that one.");
   if (version_ == 0 || left_ > most) return unusable("its section '" + found + "' is larger than it can be");
   const uint8_t* bytes;
   open_ = true;
@@ -260,24 +268,29 @@ bool SnapshotLoader::read_head() {
   if (format_ > format_version) return fail("It was written by a newer version of this program; load it with that one.");
   if (format_ == 0) return unusable("it has no version");
   part_ = format_ == 1 ? Part::configuration : Part::identity;
-  return format_ != 1 || !has_base_ || fail("It is of an older version, which knows no bases; load it without --base, and save it again.");
+  return format_ != 1 || !has_base_ ||
+         fail("It is of an older version, which knows no bases; load it without --base, and save it again.");
 }
 
 bool SnapshotLoader::read_identity() {
-  if (!read("snapshot", identity_version, 2 * sizeof identity_, [&](Archive& ar) { ar(identity_, base_identity_); })) return false;
+  if (!read("snapshot", identity_version, 2 * sizeof identity_, [&](Archive& ar) { ar(identity_, base_identity_); }))
+    return false;
   whole_ = base_identity_ == 0;
   if (in_base_ && !whole_) return fail("It holds only changes itself; give the whole snapshot that they belong to.");
   if (!in_base_ && !whole_ && !has_base_)
     return fail("It holds only the changes since another snapshot; give that one as well, with --base FILE.");
   if (!in_base_ && !whole_ && base_ != base_identity_)
-    return fail("It holds the changes since another snapshot than the one given with --base; give the one that it was made from.");
+    return fail(
+        "It holds the changes since another snapshot than the one given with --base; give the one that it was made from.");
   if (!in_base_ && whole_ && has_base_) return fail("It is a whole snapshot, which has no base; leave --base away.");
   part_ = whole_ ? Part::configuration : Part::board;
   return true;
 }
 
 bool SnapshotLoader::read_configuration() {
-  if (!read("configuration", configuration_version, format_ == 1 ? most_beside : most_names, [&](Archive& ar) { config_.serialize(ar); })) return false;
+  if (!read("configuration", configuration_version, format_ == 1 ? most_beside : most_names,
+            [&](Archive& ar) { config_.serialize(ar); }))
+    return false;
   if (format_ != 1) images_ = config_.saved_images();
   part_ = Part::images;
   return true;
@@ -287,7 +300,8 @@ bool SnapshotLoader::read_images() {
   if (image_ == images_.size()) return make_machine();
   bool fresh = !open_;
   if (!open("image", image_version, config_.memory_bytes + most_beside)) return false;
-  if (fresh && (image_bytes_ += left_) > config_.memory_bytes + most_beside) return unusable("its images are larger than they can be");
+  if (fresh && (image_bytes_ += left_) > config_.memory_bytes + most_beside)
+    return unusable("its images are larger than they can be");
   auto here = static_cast<size_t>(std::min<uint64_t>(left_, waiting_.size() - used_));
   const uint8_t* bytes;
   (void)take(here, bytes);
@@ -387,7 +401,8 @@ bool SnapshotLoader::read_checksum() {
 bool SnapshotLoader::complete() {
   if (!error_.empty()) return false;
   if (part_ == Part::end) return true;
-  return fail(part_ == Part::head ? waiting_.empty() ? "It is empty." : "It is not a snapshot of Matryoshka." : "It is incomplete: its end is missing.");
+  return fail(part_ == Part::head ? waiting_.empty() ? "It is empty." : "It is not a snapshot of Matryoshka."
+                                  : "It is incomplete: its end is missing.");
 }
 
 bool SnapshotLoader::end_of_base() {
