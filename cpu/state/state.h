@@ -101,9 +101,11 @@ struct MsrState {
 
   void serialize(Archive& ar) {
     ar(efer, star, lstar, cstar, fmask, kernel_gs_base, tsc_aux, sysenter_cs, sysenter_esp, sysenter_eip, pat, apic_base,
-       tsc_offset, tsc_adjust, misc_enable, debugctl, bios_sign_id, misc_features_enables, spec_ctrl, xss,
-       mtrr_def_type, mtrr_fixed, mtrr_variable, mcg_status, last_branch_from, last_branch_to, last_exception_from,
-       last_exception_to);
+       tsc_offset, tsc_adjust, misc_enable, debugctl);
+    uint64_t feature_control = 0;  // was state once, and always 0
+    if (ar.version() == 1) ar(feature_control);
+    ar(bios_sign_id, misc_features_enables, spec_ctrl, xss, mtrr_def_type, mtrr_fixed, mtrr_variable, mcg_status, last_branch_from,
+       last_branch_to, last_exception_from, last_exception_to);
   }
 };
 
