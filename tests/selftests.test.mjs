@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
 import { cannot, inMachine, row } from "./selftests.mjs";
 
-const page = readFileSync(new URL("../docs/selftests.md", import.meta.url), "utf8");
+const page = readFileSync(new URL("../docs/selftests.md", import.meta.url), "utf8").split("\n");
 
 // iopl tries whether CLI is forbidden, and the kernel says so.
 const expected = /attempts to use CLI\/STI, pretending it's a NOP/;
@@ -25,7 +25,7 @@ describe("selftests", () => {
   test("docs/selftests.md shows what came out", () => {
     for (const name of Object.keys(runs[64].status)) {
       const start = row(name, [runs[64], runs[32]]);
-      assert.ok(page.includes(`\n${start} `), `node tests/selftests.mjs makes the page anew; it has no line that begins ${start}`);
+      assert.ok(page.some((line) => line.startsWith(start)), `docs/selftests.md has no line that begins ${start}; node tests/selftests.mjs makes it anew`);
     }
   });
 });
