@@ -217,7 +217,8 @@ class Processor final : private CodeWatcher, private LocalApicHost {
   // Delivers one event through the IDT or IVT; faults on the way become double faults, then host.triple_fault().
   void deliver(uint8_t vector, EventKind kind, bool has_error = false, uint32_t error = 0);
   void deliver_fault();  // what stands in `fault`
-  uint64_t events_delivered = 0;  // counted by deliver(): tells a single step that INT n has come between
+  // Counted by deliver(), SYSCALL and SYSRET: tells a single step that the flags it began with are no longer the program's.
+  uint64_t events_delivered = 0;
 
  private:
   friend class Interpreter;
