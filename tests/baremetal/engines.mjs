@@ -30,7 +30,7 @@ const ours = (...engine) => (image, place) => {
   const output = join(place, "out");
   run(matryoshka, [
     ...engine, "-bios", image, "-m", "64", "-serial", "none", "-debugcon", `file:${output}`,
-    "-device", "isa-debug-exit,iobase=0xf4", "--max-instructions", "2G",
+    "-device", "isa-debug-exit,iobase=0xf4", "--max-instructions", "300M",
   ]);
   return readFileSync(output, "latin1");
 };
@@ -41,7 +41,7 @@ function qemu(image, place) {
   run("qemu-system-x86_64", [
     "-machine", "pc", "-accel", "tcg", "-cpu", "max", "-m", "64", "-bios", image, "-display", "none", "-monitor", "none", "-serial", "none", "-nic", "none",
     "-debugcon", `file:${output}`, "-global", "isa-debugcon.iobase=0xe9", "-device", "isa-debug-exit,iobase=0xf4",
-  ], { timeout: 30_000, stdio: "ignore" });
+  ], { timeout: 15_000, stdio: "ignore" });
   return readFileSync(output, "latin1");
 }
 
@@ -58,7 +58,7 @@ function bochs(image, place) {
     "sound: driver=dummy", "speaker: enabled=1, mode=none", "log: log", "",
   ].join("\n"));
   const { stdout, error } = spawnSync("bochs", ["-q", "-f", "configuration", "-rc", "commands"], {
-    cwd: place, input: "", encoding: "latin1", timeout: 60_000, killSignal: "SIGKILL", env: { ...process.env, TERM: "xterm" },
+    cwd: place, input: "", encoding: "latin1", timeout: 20_000, killSignal: "SIGKILL", env: { ...process.env, TERM: "xterm" },
   });
   if (error?.code === "ENOENT") throw new Error("bochs cannot be run; apt-get install bochs bochs-term.");
   return stdout;
