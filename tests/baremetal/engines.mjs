@@ -45,13 +45,13 @@ function qemu(image, place) {
   return readFileSync(output, "latin1");
 }
 
-// Debian's Bochs is the one with the debugger, which has to be told to go on; it wants a sound card, a display and a ROM for it.
+// Debian's Bochs is the one with the debugger, which has to be told to go on, also after a reset; it wants a sound card, a display and a ROM for it.
 function bochs(image, place) {
   const display = Buffer.alloc(512);
   display.set([0x55, 0xaa, 1]);
   display[511] = 0x100 - ((0x55 + 0xaa + 1) & 0xff);
   writeFileSync(join(place, "display.rom"), display);
-  writeFileSync(join(place, "commands"), "c\n");
+  writeFileSync(join(place, "commands"), "c\n".repeat(5));
   writeFileSync(join(place, "configuration"), [
     `romimage: file=${image}`, "vgaromimage: file=display.rom", "display_library: term", "megs: 64", "port_e9_hack: enabled=1",
     "cpu: model=corei7_icelake_u, ips=50000000, reset_on_triple_fault=1", "clock: sync=none",

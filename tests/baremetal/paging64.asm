@@ -89,12 +89,12 @@ TABLE
   TEST invpcid_noncanonical, GP(0)
   TEST pg_off_with_pcide, GP(0)
 ; control registers
-  TEST cr3_reserved, GP(0)
   TEST cr4_pae_off, GP(0)
   TEST cr4_reserved, GP(0)
   TEST cr0_high, GP(0)
   TEST efer_lme, GP(0)
   TEST pg_off_in_64_bit, GP(0)
+  TEST cr3_reserved, GP(0)
 END_TABLE
 
 main:
@@ -485,7 +485,6 @@ no_pcid:
   mov %2, rax
   %%next:
 %endmacro
-  REFUSED cr3_reserved, cr3, pml4 | (1 << 52)
   BEGIN cr4_pae_off
   TRY .pae
   CR4 0, 0x20
@@ -513,6 +512,7 @@ no_pcid:
   and eax, 0x7fffffff
   mov cr0, rax
 .pg:
+  REFUSED cr3_reserved, cr3, pml4 | (1 << 52)
   FINISH
 
 ; ---- Accesses: RBX address, ECX kind; EAX is 0, or 80000000h and the error code
