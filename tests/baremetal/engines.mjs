@@ -39,7 +39,7 @@ function qemu(image, place) {
   const output = join(place, "out");
   writeFileSync(output, "");
   run("qemu-system-x86_64", [
-    "-machine", "pc", "-accel", "tcg", "-cpu", "max", "-m", "64", "-bios", image, "-display", "none", "-monitor", "none", "-serial", "none", "-nic", "none",
+    "-machine", "pc", "-accel", "tcg", "-cpu", "max,vendor=GenuineIntel", "-m", "64", "-bios", image, "-display", "none", "-monitor", "none", "-serial", "none", "-nic", "none",
     "-debugcon", `file:${output}`, "-global", "isa-debugcon.iobase=0xe9", "-device", "isa-debug-exit,iobase=0xf4",
   ], { timeout: 15_000, stdio: "ignore" });
   return readFileSync(output, "latin1");
