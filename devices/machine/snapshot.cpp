@@ -250,7 +250,10 @@ std::unique_ptr<Machine> Machine::load(const Bytes& snapshot, MachineListener& l
 
 void Board::load_memory(Archive& ar) { serialize_ram(ar, memory_); }
 
-void Board::after_load() { cpu_.forget_caches(); }
+void Board::after_load() {
+  cpu_.set_a20(keyboard_.a20());
+  cpu_.forget_caches();
+}
 
 // ---- Recordings
 
