@@ -94,7 +94,6 @@ main:
   call mark_all_run
   jmp finish_program
 first_boot:
-  or dword [apic + 0xf0], 0x100
   mov dword [apic + 0x80], 0
   SEGMENT BAD_DATA, 0, 0xfffff, R_DATA32 - R_ABSENT
   SEGMENT SMALL, 0, 0xf, R_DATA32 & ~0x8000
