@@ -235,7 +235,11 @@ std::unique_ptr<Machine> Machine::load(const Bytes& snapshot, MachineListener& l
     return nullptr;
   }
   std::unique_ptr<Machine> machine = create(std::move(config), listener, error);
-  if (!machine) return nullptr;
+  if (!machine) {
+    // What a loader says begins with the kernel's name and has no full stop.
+    error = "The snapshot cannot be used: " + error + (error.ends_with('.') ? "" : ".");
+    return nullptr;
+  }
   auto& board = static_cast<Board&>(*machine);
   reader.section("board", 1, [&](Archive& ar) { board.serialize(ar); });
   reader.section("memory", 1, [&](Archive& ar) { board.load_memory(ar); });
