@@ -95,6 +95,7 @@ std::vector<Board::PortRange> Board::port_ranges() {
       {0xb2, Power::smi_command_length, power_, Power::smi_command, 1, "ACPI's SMI command"},
       {0xf0, CoprocessorError::window_length, coprocessor_, 0, 1, "the coprocessor error register"},
       {0x80, DebugPorts::post_code_length, debug_ports_, DebugPorts::post_code_port, 1, "the POST code port"},
+      {0x190, DebugPorts::post_code_length, debug_ports_, DebugPorts::post_code_port, 1, "the POST code port"},
       {FwCfg::first_port, FwCfg::ports, fw_cfg_, 0, FwCfg::width, "fw_cfg"},
       {0xcf8, 4, pci_, PciBus::config_address, 4, "PCI configuration"},
       {0xcfc, 4, pci_, PciBus::config_data, 4, "PCI configuration"},
@@ -418,6 +419,7 @@ MachineStats Board::stats() const {
   s.rep_iterations = cpu_.rep_iterations;
   s.blocks_built = cpu_.blocks().built, s.blocks_dropped = cpu_.blocks().dropped;
   s.interrupts = cpu_.interrupts_delivered;
+  s.post_code = debug_ports_.post_code();
   return s;
 }
 
