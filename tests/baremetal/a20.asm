@@ -85,7 +85,6 @@ main:
   PORT92 1
   NOTE_AT [low + 4]
   BEGIN fetches_go_below
-  mov dword [low + 16], 0xc34004b0 + 0x4000         ; mov al, 4 (and the rest below)
   mov dword [low + 16], 0x000044b8                  ; mov eax, 44h
   mov dword [low + 20], 0x0000c300                  ; ret
   mov dword [high + 16], 0xc3c3c3c3

@@ -381,11 +381,10 @@ main:
   DEBUG_TEST dr7_reads
   mov eax, dr7
   NOTE eax
-  mov eax, 0xffff0bff       ; all but GD, which would guard the very next reading, and the reserved ones
-  and eax, ~0x2800
+  mov eax, 0xffff0bff & ~0x2800             ; all but GD, which would guard the very next reading
   mov dr7, eax
   mov ebx, dr7
-  or ebx, 0x2300            ; LE and GE read as they were written, or as 1; GD was left out
+  or ebx, 0x2300            ; LE and GE read as they were written, or as 1
   NOTE ebx
   CLEAR_DEBUG
   FINISH

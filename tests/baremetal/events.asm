@@ -28,7 +28,7 @@ TABLE
   TEST nmi_unblocked_by_any_iret, 1, 1, 2, 2, 4
   TEST nmi_wakes_hlt, 1, 2, 3
   TEST nmi_before_interrupt, 1, 2, VECTOR
-; double faults: the first row of the table is what comes first, then what its delivery meets
+; double faults: what came first, and what its delivery met
   TEST gp_then_np, DF
   TEST gp_then_pf, PF(0)
   TEST pf_then_gp, DF
@@ -52,7 +52,6 @@ TABLE
   TEST fetch_limit_before_length, GP(0)
   TEST div_by_memory_fault_first, PF(0)
   TEST page_before_div, PF(0)
-  TEST alignment_before_page, AC
   TEST limit_before_alignment, GP(0)
   TEST privilege_before_operand, GP(0)
   TEST trap_before_interrupt, DB, VECTOR
@@ -390,11 +389,6 @@ table equ free_memory + 0x1000
   mov eax, cr0
   or eax, 0x40000
   mov cr0, eax
-  BEGIN alignment_before_page
-  TRY .ac
-  LEVEL3 F_AC | 2
-  mov eax, [absent + 2]
-.ac:
   BEGIN limit_before_alignment
   TRY .limit
   SEGMENT SMALL, 0, 0xf, (R_DATA32 & ~0x8000) | R_DPL3

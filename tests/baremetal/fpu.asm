@@ -33,7 +33,6 @@ TABLE
   TEST mf_at_wait, MF
   TEST mf_at_mmx, MF
   TEST nm_before_mf, NM
-  TEST mf_before_page_checks, MF
   TEST xm, XM
   TEST xm_without_osxmmexcpt, UD
   TEST ldmxcsr_reserved, GP(0)
@@ -153,13 +152,6 @@ main:
   fld1
 .nm:
   clts
-  fninit
-  BEGIN mf_before_page_checks
-  TRY .limit
-  ERROR
-  SEGMENT SPARE, 0, 0xf, R_DATA32 & ~0x8000
-  fld1
-.limit:
   fninit
   BEGIN xm
   TRY .xm

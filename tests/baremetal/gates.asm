@@ -295,8 +295,6 @@ bits 32
   call CALL0:0xdeadbeef
   BEGIN call_gate32_rpl
   call CALL3 + 3:0
-  jmp .continue
-.continue:
   BEGIN call_gate_dpl
   TRY .call_dpl
   LEVEL3

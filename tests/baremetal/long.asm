@@ -568,7 +568,6 @@ sysexit32_there:
   BEGIN cr8_is_tpr
   mov eax, 5
   mov cr8, rax
-  mov ebx, 0x60000000
   mov dword [directory + 8 * 31], 0xfee00087      ; the local APIC, in the last of the 2 MiB pages
   mov rax, cr3
   mov cr3, rax

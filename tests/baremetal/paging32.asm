@@ -40,10 +40,10 @@ TABLE
   TEST flags_of_locked_compare, 0x67
   TEST absent_leaves_flags, 7, 6
 ; stale and flushed
-  TEST stale_until_invlpg, 0, REFUSED_PAGE(0)
+  TEST invlpg_flushes, REFUSED_PAGE(0)
   TEST absent_is_not_cached, REFUSED_PAGE(0), 0
   TEST cr3_flushes, REFUSED_PAGE(0)
-  TEST global_survives_cr3, 0, REFUSED_PAGE(0)
+  TEST invlpg_flushes_global, REFUSED_PAGE(0)
   TEST global_without_pge, REFUSED_PAGE(0)
   TEST pge_off_flushes_global, REFUSED_PAGE(0)
 ; 4 MiB pages
@@ -179,10 +179,9 @@ NEXT_GOOD equ (test_page + 0x1000) | 7
   NOTE eax
   NOTE_ENTRY test_table
 
-  PAGES stale_until_invlpg, GOOD
+  PAGES invlpg_flushes, GOOD
   ACCESS page, READ
   mov dword [test_table], 0
-  NOTE 0                                    ; whether the old one still serves is open
   invlpg [page]
   NOTE_ACCESS page, READ
   PAGES absent_is_not_cached
@@ -199,12 +198,9 @@ NEXT_GOOD equ (test_page + 0x1000) | 7
   mov eax, cr4
   or eax, 0x80
   mov cr4, eax
-  PAGES global_survives_cr3, GOOD | 0x100
+  PAGES invlpg_flushes_global, GOOD | 0x100
   ACCESS page, READ
   mov dword [test_table], 0
-  mov eax, cr3
-  mov cr3, eax
-  NOTE 0                                    ; "may" survive: not noted
   invlpg [page]
   NOTE_ACCESS page, READ
   PAGES pge_off_flushes_global, GOOD | 0x100
