@@ -64,6 +64,7 @@ struct X87State {
   uint16_t instruction_selector = 0;
   uint64_t data_pointer = 0;
   uint16_t data_selector = 0;
+  bool ignores_error = false;  // IGNNE#, which the board asserts until the error that is pending has been cleared
 
   unsigned top() const { return status >> 11 & 7; }
   void set_top(unsigned top) { status = static_cast<uint16_t>((status & ~0x3800) | (top & 7) << 11); }
@@ -73,6 +74,7 @@ struct X87State {
   void serialize(Archive& ar) {
     for (auto& r : registers) ar(r.significand, r.sign_exponent);
     ar(control, status, valid, opcode, instruction_pointer, instruction_selector, data_pointer, data_selector);
+    if (ar.version() >= 2) ar(ignores_error);
   }
 };
 

@@ -293,6 +293,12 @@ void Processor::deliver(uint8_t vector, EventKind kind, bool has_error, uint32_t
 void Processor::deliver_fault() {
   const Fault met = fault;
   fault.clear();
+  if (met.vector == MF_vector && !(state.cr0 & cr0::NE)) {
+    // "MS-DOS Compatibility Sub-mode": frozen before the waiting instruction, which is tried again after an interrupt.
+    state.activity = Activity::halted;
+    notice();
+    return host.numeric_error();
+  }
   if (met.vector == PF_vector) state.cr2 = met.address;
   deliver(met.vector, EventKind::exception, met.has_error_code, met.error_code);
 }

@@ -7,6 +7,7 @@
 
 #include "cpu/processor.h"
 #include "devices/acpi_tables.h"
+#include "devices/coprocessor_error.h"
 #include "devices/debug_ports.h"
 #include "devices/fw_cfg.h"
 #include "devices/hpet.h"
@@ -119,6 +120,7 @@ class Board final : public Machine, private ProcessorHost {
 
   // ProcessorHost
   void triple_fault() override;
+  void numeric_error() override { coprocessor_.error(); }
   uint64_t random() override { return entropy_.next(); }
 
   MachineConfig config_;
@@ -139,6 +141,7 @@ class Board final : public Machine, private ProcessorHost {
   KeyboardController keyboard_;
   Uart uart_;
   Power power_;
+  CoprocessorError coprocessor_;
   DebugPorts debug_ports_;
   FwCfg fw_cfg_;
   PciBus pci_;

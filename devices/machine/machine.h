@@ -89,6 +89,7 @@ struct MachineStats {
   uint64_t rep_iterations = 0;
   uint64_t blocks_built = 0, blocks_dropped = 0;
   uint64_t interrupts = 0;
+  uint8_t post_code = 0;  // the last one that the guest wrote
 };
 
 class Machine {

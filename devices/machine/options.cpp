@@ -351,7 +351,7 @@ const Row table[] = {
        o.config.command_line = v;
        return std::string();
      }},
-    {"bios", "FILE", Group::boot, "a ROM to start from",
+    {"bios", "FILE", Group::boot, "a ROM to start from; the last POST code that it writes to port 80h or 190h is in --stats",
      [](Options& o, const std::string& v) { return read_image(o.config.bios, v, "-bios"); }},
 
     {"drive", "file=FILE,...", Group::devices,

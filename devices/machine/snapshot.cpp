@@ -416,6 +416,7 @@ bool SnapshotLoader::end_of_base() {
 
 std::unique_ptr<Machine> SnapshotLoader::finish() {
   if (!complete()) return nullptr;
+  board_->cpu_.set_a20(board_->keyboard_.a20());
   board_->cpu_.forget_caches();
   // Booting made pages dirty, and that is of no interest. Those in which the base differs are.
   board_->memory_.clear_dirty();
