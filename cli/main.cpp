@@ -13,12 +13,14 @@
 #include <ctime>
 #include <filesystem>
 
+#include "cli/gzip.h"
 #include "cli/script.h"
 #include "cli/terminal.h"
 #include "cli/vectors.h"
 #include "devices/machine/machine.h"
 #include "devices/machine/options.h"
 #include "devices/machine/report.h"
+#include "devices/machine/snapshot.h"
 
 namespace matryoshka {
 namespace {
@@ -127,7 +129,7 @@ class OutputFile {
 };
 
 struct Outputs {
-  OutputFile serial, debugcon, stats, save_state, record;
+  OutputFile serial, debugcon, stats, save_state, save_changes, record;
 
   std::string open(const Options& o) {
     std::string error;
@@ -138,12 +140,13 @@ struct Outputs {
     one(debugcon, o.debugcon.path);
     one(stats, o.stats);
     one(save_state, o.save_state);
+    one(save_changes, o.save_changes);
     one(record, o.record);
     return error;
   }
   std::string close() {
     std::string error;
-    for (OutputFile* file : {&serial, &debugcon, &stats, &save_state, &record})
+    for (OutputFile* file : {&serial, &debugcon, &stats, &save_state, &save_changes, &record})
       if (std::string e = file->close(); error.empty()) error = e;
     return error;
   }
@@ -260,6 +263,8 @@ Ending ending_of(StopReason reason, const Machine& machine, const Options& optio
       return {triple_fault, name(reason), "The guest ended in a triple fault.", machine.describe_processor()};
     case StopReason::halted:
       return {limit, name(reason), "The guest has halted with interrupts off, and nothing can wake it."};
+    case StopReason::boot_failed:
+      return {failed, name(reason), "The guest cannot be loaded again after its reset: " + machine.boot_error()};
     default:
       return {limit, name(reason), ""};
   }
@@ -326,11 +331,21 @@ Ending run(Machine& machine, Host& host, Keyboard& keyboard, const Options& opti
   }
 }
 
+std::string save(Machine& machine, Machine::Extent extent, OutputFile& file) {
+  if (!file.wanted()) return {};
+  std::string error;
+  std::unique_ptr<SnapshotWriter> writer = machine.save(extent, error);
+  if (!writer) return error;
+  Gzip gzip([&](const uint8_t* bytes, size_t size) { file.write(bytes, size); });
+  for (Bytes piece; writer->next(piece);) gzip.add(piece);
+  gzip.finish();
+  return {};
+}
+
 std::string write_results(Machine& machine, Outputs& outputs, const Ending& ending, uint64_t began) {
-  if (outputs.save_state.wanted()) {
-    Bytes state = machine.save();
-    outputs.save_state.write(state.data(), state.size());
-  }
+  // The changes first: they are told against what was loaded.
+  std::string refusal = save(machine, Machine::Extent::changes, outputs.save_changes);
+  if (refusal.empty()) refusal = save(machine, Machine::Extent::whole, outputs.save_state);
   if (outputs.record.wanted()) {
     Bytes log = machine.recording();
     outputs.record.write(log.data(), log.size());
@@ -343,7 +358,8 @@ std::string write_results(Machine& machine, Outputs& outputs, const Ending& endi
     std::string text = stats_json(machine.stats(), figures) + "\n";
     outputs.stats.write(text.data(), text.size());
   }
-  return outputs.close();
+  std::string failure = outputs.close();
+  return refusal.empty() ? failure : refusal;
 }
 
 void handle_signals() {
@@ -352,6 +368,23 @@ void handle_signals() {
   for (int signal : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal, &action, nullptr);
   action.sa_handler = [](int) { resized = 1; };
   sigaction(SIGWINCH, &action, nullptr);
+}
+
+// The machine of --load-state and its --base. Null, with a sentence.
+std::unique_ptr<Machine> load(Options& options, MachineListener& listener, std::string& error) {
+  SnapshotLoader loader(listener, std::move(options.config.drives), options.base.given());
+  auto feed = [&](Image& image) {
+    if (!gunzip(image.bytes, [&](const uint8_t* bytes, size_t size) { return loader.add(bytes, size); })) loader.damaged();
+    Bytes().swap(image.bytes);
+  };
+  if (options.base.given()) {
+    feed(options.base);
+    if (!loader.end_of_base()) return error = refused(options.base, "base", loader.error()), nullptr;
+  }
+  feed(options.load_state);
+  std::unique_ptr<Machine> machine = loader.finish();
+  if (!machine) error = refused(options.load_state, "snapshot", loader.error());
+  return machine;
 }
 
 int matryoshka_main(const std::vector<std::string>& arguments) {
@@ -366,6 +399,8 @@ int matryoshka_main(const std::vector<std::string>& arguments) {
     std::fputs(help_text().c_str(), stdout);
     return ended_well;
   }
+  if (options.engine == Options::Engine::jit)
+    return refuse("--engine jit makes WebAssembly, which a native program cannot run; leave --native or --engine away.");
   settle(options, isatty(STDIN_FILENO), static_cast<uint64_t>(std::time(nullptr)));
   Script script;
   if (std::string error = script.prepare(options); !error.empty()) return refuse(error);
@@ -376,9 +411,9 @@ int matryoshka_main(const std::vector<std::string>& arguments) {
   uint64_t began = now_nanoseconds();
   Host host(options, outputs, script);
   std::string error;
-  std::unique_ptr<Machine> machine = options.load_state.given() ? Machine::load(options.load_state.bytes, host, error)
-                                                                : Machine::create(std::move(options.config), host, error);
-  if (!machine) return refuse(options.load_state.given() ? refused(options.load_state, "snapshot", error) : error);
+  std::unique_ptr<Machine> machine =
+      options.load_state.given() ? load(options, host, error) : Machine::create(std::move(options.config), host, error);
+  if (!machine) return refuse(error);
   options.config.host_clock = machine->config().host_clock;
   host.attach(machine.get());
   if (options.replay.given() && !machine->replay(options.replay.bytes, error))

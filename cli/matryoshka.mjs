@@ -192,6 +192,7 @@ function endingOf(reason, core, plan) {
     case "reset": return { status: STATUS.well, sentence: missed("restarted") };
     case "debug-exit": return { status: core.exitCode & 0xff };
     case "triple-fault": return { status: STATUS.tripleFault, sentence: "The guest ended in a triple fault", details: core.describe() };
+    case "boot-failed": return { status: STATUS.failed, sentence: `The guest cannot be loaded again after its reset: ${core.bootError}` };
     default: return { status: STATUS.limit, sentence: "The guest has halted with interrupts off, and nothing can wake it" };
   }
 }
@@ -260,8 +261,15 @@ async function run(core, host, keyboard, plan, signals) {
   }
 }
 
-function writeResults(core, outputs, ending, began) {
-  if (outputs.saveState.wanted) outputs.saveState.write(core.save());
+async function save(core, output, options) {
+  if (!output.wanted) return;
+  for await (const piece of core.save(options)) output.write(piece);
+}
+
+async function writeResults(core, outputs, ending, began) {
+  // The changes first: they are told against what was loaded.
+  await save(core, outputs.saveChanges, { changes: true });
+  await save(core, outputs.saveState);
   if (outputs.record.wanted) outputs.record.write(core.recording());
   if (outputs.stats.wanted) {
     const figures = core.stats({
@@ -291,11 +299,11 @@ async function main(args) {
   const files = plan.files.map(readWanted), shared = readShare(plan.share);
   const outputs = {
     serial: new OutputFile(plan.serial.path), debugcon: new OutputFile(plan.debugcon.path), stats: new OutputFile(plan.stats),
-    saveState: new OutputFile(plan.saveState), record: new OutputFile(plan.record),
+    saveState: new OutputFile(plan.saveState), saveChanges: new OutputFile(plan.saveChanges), record: new OutputFile(plan.record),
   };
   const began = performance.now();
   const host = new Host(plan, outputs);
-  const core = Core.create(module, args, plan, files, { output: host.output, shared, ...facts });
+  const core = await Core.create(module, args, plan, files, { output: host.output, shared, ...facts });
   host.attach(core);
   if (plan.record) core.record();
 
@@ -317,9 +325,9 @@ async function main(args) {
   if (ending.sentence) say(ending.sentence);
   process.stderr.write(ending.details ?? "");
   try {
-    writeResults(core, outputs, ending, began);
+    await writeResults(core, outputs, ending, began);
   } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
+    if (!(error instanceof Refusal || error instanceof MachineError)) throw error;
     say(error.message);
     return STATUS.failed;
   }

@@ -58,6 +58,13 @@ void Processor::forget_caches() {
   derive();
 }
 
+void Processor::set_a20(bool open) {
+  constexpr uint64_t line20 = 1 << 20;
+  mmu.limits.address_lines = open ? ~uint64_t{0} : ~line20;
+  mmu.flush_all();
+  attention_ = true;
+}
+
 void Processor::serialize(Archive& ar) {
   ar(state, intr_, init_requested_, sipi_requested_, sipi_vector_);
   apic.serialize(ar);

@@ -33,6 +33,7 @@ class ProcessorHost {
  public:
   virtual ~ProcessorHost() = default;
   virtual void triple_fault() = 0;                  // the machine resets or stops
+  virtual void numeric_error() {}                   // FERR#: an unmasked x87 exception is pending, and CR0.NE is clear
   virtual uint64_t random() = 0;                    // for RDRAND and RDSEED: from the machine's logged source
   // Asked before an exception or interrupt is delivered. True: the host has taken it, and the guest never sees it.
   virtual bool takes_event(uint8_t /*vector*/, bool /*has_error*/, uint32_t /*error*/) { return false; }
@@ -85,6 +86,9 @@ class Processor final : private CodeWatcher, private LocalApicHost {
 
   void set_intr(bool level) { intr_ = level, attention_ = true; }  // from the 8259 pair
   void raise_nmi() { state.nmi_pending = true, attention_ = true; }
+  void set_a20(bool open);
+  // IGNNE#, until the x87 error that is pending now has been cleared.
+  void ignore_numeric_error() { state.x87.ignores_error = state.x87.status & 0x80; }
   void notice() { attention_ = true; }  // something that run() must look at has changed
 
   // ---- For instruction texts: addresses, memory, stack, control
@@ -226,7 +230,8 @@ class Processor final : private CodeWatcher, private LocalApicHost {
   // Delivers one event through the IDT or IVT; faults on the way become double faults, then host.triple_fault().
   void deliver(uint8_t vector, EventKind kind, bool has_error = false, uint32_t error = 0);
   void deliver_fault();  // what stands in `fault`
-  uint64_t events_delivered = 0;  // counted by deliver(): tells a single step that INT n has come between
+  // Counted by deliver(), SYSCALL and SYSRET: tells a single step that the flags it began with are no longer the program's.
+  uint64_t events_delivered = 0;
 
  private:
   friend class Interpreter;

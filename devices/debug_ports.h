@@ -9,7 +9,8 @@ namespace matryoshka {
 
 class DebugPorts final : public Device {
  public:
-  // The console answers at 402h (SeaBIOS) and E9h (Bochs), the POST code at 80h; debug-exit where the user wants it.
+  // The console answers at 402h (SeaBIOS) and E9h (Bochs), the POST code at 80h and 190h (PCs, and PS/2s
+  // and test ROMs); debug-exit where the user wants it.
   enum Window : unsigned { console, debug_exit, post_code_port };
   static constexpr unsigned console_length = 1, post_code_length = 1, debug_exit_length = 4, debug_exit_width = 4;
 

@@ -27,8 +27,11 @@ FwCfg::FwCfg(GuestMemory& memory) : memory_(memory) {
 
 // The directory: a count, then for each file its size, key and name, numbers big-endian.
 void FwCfg::add_file(const std::string& name, std::vector<uint8_t> bytes) {
-  auto key = static_cast<uint16_t>(first_file + files_.size());
-  files_.push_back(name.substr(0, directory_name_size - 1));
+  const std::string listed = name.substr(0, directory_name_size - 1);
+  // A file that is there already, as after a reset, is replaced.
+  auto place = std::find(files_.begin(), files_.end(), listed);
+  auto key = static_cast<uint16_t>(first_file + (place - files_.begin()));
+  if (place == files_.end()) files_.push_back(listed);
   items_[key] = std::move(bytes);
 
   std::vector<uint8_t> directory;

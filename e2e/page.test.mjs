@@ -234,6 +234,29 @@ test("with the virtual clock two boots are equal, in the page and in ./matryoshk
   assert.deepEqual([await inPage(), await inPage()], [inNode, inNode]);
 });
 
+test("a machine in the page is saved whole and with changes, and goes on from them", async () => {
+  const { page, close } = await openPage(browser, `${server.url}?test=1`);
+  await boot(page);
+  const { sizes, hashes } = await page.evaluate(async () => {
+    const { machine } = window;
+    await machine.pause();
+    const base = await machine.saveState();
+    await machine.start();
+    await machine.serial(0).write("echo later $((6*7))\n");
+    await machine.serial(0).expect("later 42");
+    await machine.pause();
+    const state = await machine.saveState({ changes: true }), hash = await machine.hash();
+    await machine.loadState(base);
+    const between = await machine.hash();
+    await machine.loadState(state, { base });
+    return { sizes: [base.length, state.length], hashes: [hash, between, await machine.hash()] };
+  });
+  assert.ok(sizes[1] < sizes[0] / 10, `${sizes}`);
+  assert.equal(hashes[2], hashes[0]);
+  assert.notEqual(hashes[1], hashes[0]);
+  await close();
+});
+
 test("a kernel of one's own: it boots, and what is no kernel is a sentence", async () => {
   const { page, close } = await openPage(browser, server.url);
   await expectStatus(page, "Running");

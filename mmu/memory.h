@@ -64,7 +64,10 @@ class PhysicalMemory final : public GuestMemory {
   bool open_for_stores(uint64_t address) const;
   void mark_dirty(uint64_t address) { dirty_[index(address) / page_size] = 1; }
   bool dirty(uint64_t address) const { return dirty_[index(address) / page_size]; }
-  // Begins a new epoch for snapshots against a base: every page is clean again.
+  // The same by the number of a page in ram().
+  bool page_dirty(uint64_t page) const { return dirty_[page]; }
+  void mark_page_dirty(uint64_t page) { dirty_[page] = 1; }
+  // Every page is clean again, since a snapshot has them all. Write tags must have gone, as forget_caches() does it.
   void clear_dirty();
 
   // An engine has translated the bytes [address, address + size), which lie in one page.

@@ -55,9 +55,9 @@ bool Mmu::translate_page(TlbSet& set, uint64_t address, Access access, uint64_t&
     return true;
   }
   if (!state_.paging()) {
-    Translation flat{address, true, true, false, true, 12};
+    physical = address & limits.address_lines;
+    Translation flat{physical, true, true, false, true, 12};
     fill(set, address, flat, access.kind == AccessKind::write);
-    physical = address;
     return true;
   }
   Translation found;

@@ -104,7 +104,7 @@ bool walk(CpuState& s, PhysicalMemory& memory, const PagingLimits& limits, uint6
   for (unsigned shift = first_shift(shape); !leaf; shift -= shape.index_bits) {
     Step& step = steps[count++];
     step.shift = shift;
-    step.address = table + index_of(shape, linear, shift) * shape.entry_size;
+    step.address = (table + index_of(shape, linear, shift) * shape.entry_size) & limits.address_lines;
     step.entry = memory.load(step.address, shape.entry_size);
     if (!(step.entry & P)) return fault.page(linear, code);
     leaf = is_leaf(s, shape, step);
@@ -147,7 +147,7 @@ bool walk(CpuState& s, PhysicalMemory& memory, const PagingLimits& limits, uint6
       step.entry = marked;
     }
   }
-  result.physical = table;
+  result.physical = table & limits.address_lines;
   result.permits_read = may_read;
   result.permits_write = may_write && last.entry & D;
   result.global = s.cr4 & cr4::PGE && last.entry & G;
@@ -186,7 +186,7 @@ bool load_pdptes(CpuState& s, const PhysicalMemory& memory, const PagingLimits& 
   uint64_t reserved = bits(63, limits.physical_bits) | bits(8, 5) | bits(2, 1);
   uint64_t loaded[4];
   for (unsigned i = 0; i < 4; ++i) {
-    loaded[i] = memory.load((cr3 & 0xffffffe0) + 8 * i, 8);
+    loaded[i] = memory.load(((cr3 & 0xffffffe0) + 8 * i) & limits.address_lines, 8);
     if (loaded[i] & P && loaded[i] & reserved) return false;
   }
   for (unsigned i = 0; i < 4; ++i) s.pdpte[i] = loaded[i];

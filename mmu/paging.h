@@ -31,6 +31,7 @@ struct Translation {
 struct PagingLimits {
   unsigned physical_bits = 39;
   bool gigabyte_pages = true;
+  uint64_t address_lines = ~uint64_t{0};  // without bit 20 while the A20 gate is shut
 };
 
 bool canonical(const CpuState& state, uint64_t address);

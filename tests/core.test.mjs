@@ -23,14 +23,14 @@ test("the slice is a function of its own, which JavaScript calls", () => {
   assert.ok(names.includes("mx_run"));
 });
 
-test("the memory asked for follows the machine", () => {
+test("the memory asked for follows the machine", async () => {
   const args = (memory) => ["-kernel", "K", "-m", memory];
-  const size = (memory) => {
+  const size = async (memory) => {
     const { plan } = Core.plan(module, args(memory));
-    const core = Core.create(module, args(memory), plan, [guests.loop()], { output() {} });
+    const core = await Core.create(module, args(memory), plan, [guests.loop()], { output() {} });
     return core.memoryBytes / (1 << 20);
   };
-  const small = size("16M"), large = size("256M");
+  const small = await size("16M"), large = await size("256M");
   assert.ok(small < 16 + 64, `${small} MB for 16 MB`);
   assert.ok(large < 256 + 64, `${large} MB for 256 MB`);
 });

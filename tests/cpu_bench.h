@@ -100,12 +100,14 @@ class CpuBench : public ProcessorHost {
 
   // The vector of the last exception; the empty IDT has turned it into a triple fault by then.
   void triple_fault() override { triple = true, cpu.stop(); }
+  void numeric_error() override { ++numeric_errors; }
   uint64_t random() override { return random_state = random_state * 6364136223846793005u + 1442695040888963407u; }
 
   Bus bus;
   Clock clock;
   PhysicalMemory memory;
   bool triple = false;
+  unsigned numeric_errors = 0;
   uint64_t random_state = 1;
   std::unique_ptr<Processor> processor;
   Processor& cpu;

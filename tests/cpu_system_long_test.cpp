@@ -246,6 +246,19 @@ TEST_CASE("IRETQ at level 3 keeps IOPL and, above it, IF", "[system]") {
   CHECK(b.cpu.state.rflags() == (rflags::always_one | rflags::IF | rflags::AC));
 }
 
+TEST_CASE("IRETQ outward takes the RPL of null selectors, but not their base", "[system]") {
+  SystemBench b;
+  CpuState& s = b.cpu.state;
+  for (SegmentName name : {ES, FS}) s.segment[name] = {3, Segment::unusable_bit, 0, 0};
+  s.segment[FS].base = 0x1234;
+  push_iret_frame(b, SystemBench::data3, 0x2ff000, 2, SystemBench::code3, 0x1000);
+  b.execute("48 cf");
+  REQUIRE(b.cpu.cpl() == 3);
+  CHECK(s.segment[ES].selector == 0);
+  CHECK(s.segment[FS].selector == 0);
+  CHECK(s.segment[FS].base == 0x1234);
+}
+
 // ---- Fast calls
 
 TEST_CASE("SYSCALL and SYSRET go there and back", "[system]") {

@@ -133,6 +133,25 @@ TEST_CASE("traps: INT n, INT3 and ICEBP under TF step into nothing", "[traps]") 
   CHECK_FALSE(b.cpu.state.dr6 & dr6::BS);
 }
 
+// Otherwise the system would be stepped at its first instruction, on the program's stack.
+TEST_CASE("traps: A step over SYSCALL comes behind the SYSRET, if IA32_FMASK holds TF", "[traps]") {
+  const bool masked = GENERATE(true, false);
+  TrapBench b;
+  CpuState& s = b.cpu.state;
+  constexpr uint64_t entry = start + 0x100;
+  b.to_user();
+  s.msr.star = uint64_t{0x13} << 48 | uint64_t{0x08} << 32;
+  s.msr.lstar = entry;
+  s.msr.fmask = masked ? rflags::TF : 0;
+  b.put_bytes(entry, {0x90, 0x48, 0x0f, 0x07});  // nop; sysretq
+  b.set_flag(rflags::TF);
+  b.execute("0f 05 90", 4);
+  REQUIRE(b.vector() == DB_vector);
+  CHECK(b.frame(0) == (masked ? start + 2 : entry));
+  CHECK(b.frame(2) & rflags::TF);
+  CHECK(s.dr6 & dr6::BS);
+}
+
 // ---- Breakpoints
 
 // "Resume Flag": for a code breakpoint the processor pushes RF as it is, and the handler sets it.
@@ -291,6 +310,19 @@ TEST_CASE("traps: A data breakpoint on MOV SS waits for the next instruction", "
     b.execute("8e 13 cd 80", 4);
     REQUIRE(b.vector() == DB_vector);
     CHECK(b.frame(0) == SystemBench::handler(0x80));
+  }
+  SECTION("ICEBP and faults: lost") {
+    struct Row {
+      const char* code;
+      int vector;
+      uint64_t length;
+    };
+    const Row row = GENERATE(values<Row>({{"f1", DB_vector, 3}, {"0f 0b", UD_vector, 2}}));
+    b.execute(std::string("8e 13 ") + row.code, 2);
+    REQUIRE(b.vector() == row.vector);
+    CHECK(b.frame(0) == start + row.length);
+    CHECK_FALSE(b.cpu.state.pending_debug);
+    CHECK_FALSE(b.cpu.state.dr6 & 15);
   }
 }
 

@@ -127,3 +127,14 @@ TEST_CASE("fw_cfg: a storm does no harm") {
   bench.fw_cfg.add_file("etc/one", bytes("hello"));
   storm(bench.clock, bench.fw_cfg, {{0, FwCfg::ports, FwCfg::width}});
 }
+
+TEST_CASE("fw_cfg: a file that is added again replaces the first") {
+  FwCfgBench bench;
+  bench.fw_cfg.add_file("etc/one", bytes("first"));
+  bench.fw_cfg.add_file("etc/two", bytes("other"));
+  bench.fw_cfg.add_file("etc/one", bytes("again"));
+  bench.select(FwCfg::file_directory);
+  CHECK(bench.take(4) == std::string("\0\0\0\2", 4));
+  bench.select(FwCfg::first_file);
+  CHECK(bench.take(5) == "again");
+}

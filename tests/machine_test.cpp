@@ -1,68 +1,24 @@
-// The whole machine with guests of a few bytes: how runs end, snapshots, recordings, and what is refused.
+// The whole machine with guests of a few bytes: how runs end, recordings, and what is refused.
 #include <catch2/catch.hpp>
 
 #include <algorithm>
 #include <cstring>
 #include <random>
-#include <regex>
 
-#include "tests/tiny_guests.h"
+#include "devices/machine/input_log.h"
+#include "tests/tiny_machines.h"
 
 using namespace matryoshka;
 
+using tiny::configuration, tiny::is_sentence, tiny::Listener, tiny::make, tiny::type;
+
 namespace {
-
-struct Listener : MachineListener {
-  void output(Port port, uint8_t byte) override { text[static_cast<unsigned>(port)] += static_cast<char>(byte); }
-  const std::string& serial() const { return text[0]; }
-  std::string text[3];
-};
-
-MachineConfig configuration(Image kernel) {
-  MachineConfig c;
-  c.memory_bytes = 4 << 20;
-  c.kernel = std::move(kernel);
-  c.debug_exit_port = 0xf4;
-  c.no_reboot = true;
-  return c;
-}
-
-std::unique_ptr<Machine> make(MachineConfig config, MachineListener& listener) {
-  std::string error;
-  auto machine = Machine::create(std::move(config), listener, error);
-  INFO(error);
-  REQUIRE(machine);
-  return machine;
-}
-std::unique_ptr<Machine> make(const tiny::Code& code, MachineListener& listener) {
-  return make(configuration(tiny::multiboot(code)), listener);
-}
-
-std::unique_ptr<Machine> load(const Bytes& snapshot, MachineListener& listener) {
-  std::string error;
-  auto machine = Machine::load(snapshot, listener, error);
-  INFO(error);
-  REQUIRE(machine);
-  return machine;
-}
-
-bool is_sentence(const std::string& text) { return std::regex_match(text, std::regex("[A-Z][^\\n]*[.]")); }
 
 std::string refusal(MachineConfig config) {
   Listener listener;
   std::string error;
   auto machine = Machine::create(std::move(config), listener, error);
   return machine ? "" : error;
-}
-std::string refusal(const Bytes& snapshot) {
-  Listener listener;
-  std::string error;
-  auto machine = Machine::load(snapshot, listener, error);
-  return machine ? "" : error;
-}
-
-void type(Machine& machine, const std::string& text) {
-  machine.input(Port::serial, reinterpret_cast<const uint8_t*>(text.data()), text.size());
 }
 
 }  // namespace
@@ -267,220 +223,6 @@ TEST_CASE("machine: Slices of any size lead to the same state", "[machine]") {
   CHECK(sliced->state_hash() == whole->state_hash());
 }
 
-// ---- Snapshots
-
-TEST_CASE("machine: A loaded snapshot goes on as the saved machine does", "[machine]") {
-  // Ticks to save at: at the start, within REP STOS, MOVS and SCAS, between, after a while.
-  const uint64_t at = GENERATE(uint64_t{0}, uint64_t{2}, uint64_t{300}, uint64_t{747}, uint64_t{1200}, uint64_t{1700}, uint64_t{54'321});
-  CAPTURE(at);
-  Listener first, second;
-  auto saved = make(tiny::churning, first);
-  saved->run(at);
-  auto loaded = load(saved->save(), second);
-  for (uint64_t later : {0, 1, 100, 1000, 33'333}) {
-    saved->run(later), loaded->run(later);
-    CHECK(loaded->ticks() == saved->ticks());
-    CHECK(loaded->state_hash() == saved->state_hash());
-  }
-}
-
-TEST_CASE("machine: A snapshot keeps input that is on its way, and the timers", "[machine]") {
-  Listener first, second;
-  auto saved = make(tiny::printing("> ", tiny::echoing), first);
-  saved->run(20'000);
-  type(*saved, "a long line that does not fit the FIFO of a 16550A at once, at 115200 baud");
-  saved->run(300'000);
-  auto loaded = load(saved->save(), second);
-  const std::string before = first.serial();
-  CHECK(before.size() < 10);
-  saved->run(20'000'000), loaded->run(20'000'000);
-  CHECK(before + second.serial() == first.serial());
-  CHECK(first.serial() == "> a long line that does not fit the FIFO of a 16550A at once, at 115200 baud");
-  CHECK(loaded->state_hash() == saved->state_hash());
-}
-
-TEST_CASE("machine: A snapshot keeps the configuration", "[machine]") {
-  Listener listener;
-  MachineConfig config = configuration(tiny::multiboot(tiny::looping));
-  config.command_line = "one two";
-  config.cpu = "haswell,-sse42";
-  config.drives.push_back({{"disk", Bytes(4096, 7)}});
-  config.shared_folder = true;
-  config.shared_files = {{"a/b", {1, 2}}};
-  auto loaded = load(make(config, listener)->save(), listener);
-  CHECK(loaded->config().command_line == "one two");
-  CHECK(loaded->config().cpu == "haswell,-sse42");
-  CHECK(loaded->config().drives.at(0).image.name == "disk");
-  CHECK(loaded->config().shared_files.at(0).bytes == Bytes{1, 2});
-  CHECK(loaded->config().no_reboot);
-}
-
-TEST_CASE("machine: A reset that was asked for survives a snapshot", "[machine]") {
-  Listener first, second;
-  MachineConfig config = configuration(tiny::multiboot(tiny::printing("x", tiny::looping)));
-  config.no_reboot = false;
-  auto saved = make(config, first);
-  saved->run(10'000);
-  saved->reset();
-  load(saved->save(), second)->run(10'000);
-  CHECK(second.serial() == "x");
-}
-
-// ---- Hostile snapshots
-
-namespace {
-
-// The checksum of snapshot.cpp, written once more.
-uint64_t checksum(const uint8_t* data, size_t size) {
-  uint64_t state = 0x6d617472796f7368;
-  auto mix = [&](uint64_t word) { state = (state ^ word) * 0x9fb21c651e98df25, state ^= state >> 29; };
-  for (; size >= 8; data += 8, size -= 8) {
-    uint64_t word;
-    std::memcpy(&word, data, 8);
-    mix(word);
-  }
-  uint64_t rest = size;
-  for (size_t i = 0; i < size; ++i) rest = rest << 8 | data[i];
-  mix(rest);
-  return state ^ state >> 32;
-}
-
-void seal(Bytes& snapshot) {
-  const uint64_t sum = checksum(snapshot.data(), snapshot.size() - 8);
-  std::memcpy(snapshot.data() + snapshot.size() - 8, &sum, 8);
-}
-
-// The first `size` bytes as a file of its own, with a checksum that is right.
-Bytes cut(const Bytes& snapshot, size_t size) {
-  Bytes shorter(snapshot.begin(), snapshot.begin() + static_cast<ptrdiff_t>(size));
-  shorter.resize(size + 8);
-  seal(shorter);
-  return shorter;
-}
-
-const Bytes& sample() {
-  static const Bytes snapshot = [] {
-    Listener listener;
-    MachineConfig config = configuration(tiny::multiboot(tiny::churning));
-    config.memory_bytes = 2 << 20;
-    config.drives.push_back({{"disk", Bytes(4096, 7)}});
-    config.shared_folder = true;
-    config.shared_files = {{"file", {1, 2, 3}}};
-    auto machine = make(config, listener);
-    type(*machine, "abc");
-    machine->run(54'321);
-    return machine->save();
-  }();
-  return snapshot;
-}
-
-constexpr size_t head = sizeof "MATRYOSHKA SNAPSHOT" + 4;
-
-// Where each section begins, and the end of the last.
-std::vector<size_t> boundaries(const Bytes& s) {
-  std::vector<size_t> found;
-  for (size_t at = head; at < s.size() - 8;) {
-    found.push_back(at);
-    uint32_t name;
-    uint64_t length;
-    std::memcpy(&name, &s[at], 4);
-    std::memcpy(&length, &s[at + 4 + name + 4], 8);
-    at += 4 + name + 4 + 8 + length;
-  }
-  found.push_back(s.size() - 8);
-  return found;
-}
-
-}  // namespace
-
-TEST_CASE("machine: The snapshot of these tests is sound", "[machine][hostile]") {
-  Bytes again = sample();
-  seal(again);
-  CHECK(again == sample());
-  CHECK(refusal(sample()) == "");
-  CHECK(boundaries(sample()).size() == 4);
-}
-
-TEST_CASE("machine: A snapshot that is not one, or a newer one", "[machine][hostile]") {
-  Bytes s = sample();
-  SECTION("empty") { CHECK(refusal(Bytes{}) == "This is not a snapshot of Matryoshka."); }
-  SECTION("magic") {
-    s[0] = 'm';
-    CHECK(refusal(s) == "This is not a snapshot of Matryoshka.");
-  }
-  SECTION("version") {
-    s[head - 4] = 99;
-    CHECK(refusal(s) == "The snapshot was written by a newer version of this program.");
-  }
-  SECTION("a flipped bit") {
-    s[s.size() / 2] ^= 1;
-    CHECK(refusal(s) == "The snapshot is damaged or incomplete: its checksum does not match.");
-  }
-  SECTION("an unknown section") {
-    s[boundaries(s)[1] + 4] = 'B';
-    seal(s);
-    CHECK(refusal(s) == "The snapshot cannot be used: it has a section 'Board' where 'board' belongs.");
-  }
-  SECTION("a newer section") {
-    s[boundaries(s)[1] + 4 + 5] = 2;
-    seal(s);
-    CHECK(refusal(s) == "The snapshot cannot be used: its section 'board' was written by a newer version of this program.");
-  }
-  SECTION("something behind the last section") {
-    s.insert(s.end() - 8, 0);
-    seal(s);
-    CHECK(refusal(s) == "The snapshot cannot be used: something follows its last section.");
-  }
-  SECTION("a section longer than the file") {
-    s[boundaries(s)[2] + 4 + 6 + 4 + 7] = 0xff;
-    seal(s);
-    CHECK(refusal(s) == "The snapshot cannot be used: it ends in the middle of a section.");
-  }
-}
-
-TEST_CASE("machine: A snapshot cut anywhere is refused with a sentence", "[machine][hostile]") {
-  std::vector<size_t> places;
-  for (size_t at : boundaries(sample()))
-    for (int beside : {-1, 0, 1, 4}) places.push_back(at + static_cast<size_t>(beside));
-  std::mt19937_64 random(7);
-  for (unsigned i = 0; i < 200; ++i) places.push_back(random() % sample().size());
-  for (size_t size : places) {
-    if (size >= sample().size() - 8) continue;
-    CAPTURE(size);
-    const std::string plain = refusal(Bytes(sample().begin(), sample().begin() + static_cast<ptrdiff_t>(size)));
-    const std::string sealed = refusal(cut(sample(), size));
-    if (!is_sentence(plain) || !is_sentence(sealed)) FAIL(plain << " / " << sealed);
-  }
-}
-
-TEST_CASE("machine: A snapshot with wrong bits is refused with a sentence, or runs without harm", "[machine][hostile]") {
-  const std::vector<size_t> at = boundaries(sample());
-  std::mt19937_64 random(11);
-  unsigned refused = 0;
-  constexpr unsigned tries = 600;
-  for (unsigned i = 0; i < tries; ++i) {
-    Bytes s = sample();
-    // Mostly in what the board saves, one bit or a whole byte.
-    const size_t first = i % 4 == 0 ? head : at[1], last = at[2] + 64, place = first + random() % (last - first);
-    const uint8_t change = i & 1 ? static_cast<uint8_t>(1 << random() % 8) : static_cast<uint8_t>(1 + random() % 255);
-    s[place] ^= change;
-    seal(s);
-    INFO("try " << i << ", byte " << place << " (board at " << at[1] << ") ^ " << unsigned{change});
-    Listener listener;
-    std::string error;
-    auto machine = Machine::load(s, listener, error);
-    if (!machine) {
-      ++refused;
-      if (!is_sentence(error)) FAIL(error);
-      continue;
-    }
-    machine->run(3'000);
-    machine->save();
-  }
-  CHECK(refused > 0);
-  CHECK(refused < tries);
-}
-
 // ---- Recordings
 
 TEST_CASE("machine: A replay repeats a recording bit for bit", "[machine]") {
@@ -495,7 +237,7 @@ TEST_CASE("machine: A replay repeats a recording bit for bit", "[machine]") {
   recorded->reset();
   recorded->run(100'000);
   recorded->resize_console(100, 40);
-  (void)recorded->save();
+  (void)tiny::save(*recorded);
   type(*recorded, "cq");
   CHECK(recorded->run(5'000'000) == StopReason::debug_exit);
 
@@ -534,22 +276,75 @@ TEST_CASE("machine: What a replay refuses", "[machine][hostile]") {
     return other->replay(log, error) ? std::string() : error;
   };
   CHECK(refusal(good) == "");
-  CHECK(refusal(Bytes{}) == "This is not a recording of Matryoshka.");
-  CHECK(refusal({1, 2, 3}) == "This is not a recording of Matryoshka.");
-  for (size_t size = 0; size < good.size(); ++size) {
-    const std::string said = refusal(Bytes(good.begin(), good.begin() + static_cast<ptrdiff_t>(size)));
-    if (!is_sentence(said)) FAIL(size << ": " << said);
+  CHECK(refusal(Bytes{}) == "It is not a recording of Matryoshka.");
+  CHECK(refusal({1, 2, 3}) == "It is not a recording of Matryoshka.");
+  const std::string damaged = "It is damaged or incomplete: its checksum does not match.";
+  for (size_t size = sizeof "MATRYOSHKA RECORDING" + 4; size < good.size(); ++size)
+    CHECK(refusal(Bytes(good.begin(), good.begin() + static_cast<ptrdiff_t>(size))) == damaged);
+  for (size_t bit = 8 * (sizeof "MATRYOSHKA RECORDING" + 4); bit < 8 * good.size(); ++bit) {
+    Bytes wrong = good;
+    wrong[bit / 8] ^= static_cast<uint8_t>(1 << bit % 8);
+    if (refusal(wrong) != damaged) FAIL("bit " << bit);
   }
   Bytes longer = good;
-  longer.push_back(0);
-  CHECK(refusal(longer) == "The recording cannot be used: something follows its last input.");
+  longer.insert(longer.end() - 8, 0);
+  tiny::seal(longer);
+  CHECK(refusal(longer) == "It cannot be used, and may be damaged: something follows its last input.");
   Bytes newer = good;
   newer[sizeof "MATRYOSHKA RECORDING"] = 9;
-  CHECK(refusal(newer) == "The recording cannot be used: it was written by a newer version of this program.");
+  CHECK(refusal(newer) == "It was written by a newer version of this program; replay it with that one.");
   auto different = make(tiny::looping, listener);
   std::string error;
   CHECK_FALSE(different->replay(good, error));
-  CHECK(error == "The recording cannot be used: it was made with another configuration or other images.");
+  CHECK(error == "It was made with another configuration or other images; give those, or the snapshot that it began from.");
+}
+
+TEST_CASE("machine: What a recording may not say", "[machine][hostile]") {
+  using Kind = InputEvent::Kind;
+  Listener listener;
+  const InputEvent bad[] = {
+      {Kind::ratio, 5, 0},
+      {Kind::ratio, 5, InputEvent::most_ratio + 1},
+      {Kind::skip, 5, Clock::never / 4 + 1},
+      {Kind::skip, 5, ~uint64_t{0}},
+      {static_cast<Kind>(static_cast<unsigned>(Kind::last) + 1), 5, 1},
+      {Kind::serial, 3, 0},  // before the one in front of it
+  };
+  const InputEvent good[] = {{Kind::ratio, 5, 1}, {Kind::ratio, 5, InputEvent::most_ratio}, {Kind::skip, 5, Clock::never / 4}, {Kind::skip, 5, 0}};
+  auto answer = [&](const InputEvent& event) {
+    auto machine = make(tiny::looping, listener);
+    InputLog log;
+    log.start_recording();
+    log.add({Kind::power_button, 4});
+    log.add(event);
+    std::string error;
+    if (!machine->replay(log.write(machine->state_hash()), error)) return error;
+    machine->run(100'000);
+    return std::string();
+  };
+  for (const InputEvent& event : bad) {
+    CAPTURE(static_cast<unsigned>(event.kind), event.value);
+    CHECK(answer(event).rfind("It cannot be used, and may be damaged: ", 0) == 0);
+  }
+  for (const InputEvent& event : good) {
+    CAPTURE(static_cast<unsigned>(event.kind), event.value);
+    CHECK(answer(event) == "");
+  }
+}
+
+TEST_CASE("machine: A recording of version 1, which has no checksum, is replayed", "[machine]") {
+  Listener first, second;
+  auto recorded = make(tiny::echoing, first), replayed = make(tiny::echoing, second);
+  recorded->record();
+  type(*recorded, "abq");
+  CHECK(recorded->run(5'000'000) == StopReason::debug_exit);
+  Bytes old = recorded->recording();
+  old.resize(old.size() - 8);
+  old[sizeof "MATRYOSHKA RECORDING"] = 1;
+  std::string error;
+  REQUIRE(replayed->replay(old, error));
+  CHECK(replayed->run(5'000'000) == StopReason::debug_exit);
+  CHECK(second.serial() == "ab");
 }
 
 // ---- Configurations

@@ -83,6 +83,7 @@ TEST_CASE("CPU models: each stands for its silicon", "[model]") {
   CHECK(m.model == c.model);
   CHECK(m.features.has(c.has));
   CHECK_FALSE(m.features.has(c.lacks));
+  CHECK(m.features.has(Feature::HYPERVISOR) == (m.name == "qemu32"));
   CHECK(m.brand.size() < 48);
 }
 

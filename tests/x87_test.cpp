@@ -751,7 +751,7 @@ TEST_CASE("#NM by CR0.EM, CR0.TS and CR0.MP", "[x87]") {
   }
 }
 
-TEST_CASE("#MF points at the next waiting instruction, whatever CR0.NE", "[x87]") {
+TEST_CASE("An unmasked exception waits for a waiting instruction: #MF with CR0.NE, else FERR# and a frozen processor", "[x87]") {
   for (uint64_t ne : {uint64_t{0}, cr0::NE}) {
     X87Bench b(CpuBench::Mode::real16);
     b.cpu.state.idtr = {0x3ff, 0};
@@ -759,10 +759,28 @@ TEST_CASE("#MF points at the next waiting instruction, whatever CR0.NE", "[x87]"
     b.machine.put(4 * MF_vector, uint32_t{0x3000});
     b.x87.control = 0x37b;
     b.machine.execute("d9 ee d9 e8 de f1 90 df e0 90 9b", 7);  // fldz, fld1, fdivrp: 1 / 0; fnstsw ax
-    CHECK(b.cpu.state.rip == 0x3000);
-    CHECK(b.machine.get<uint16_t>(b.cpu.state.gpr[RSP]) == 0x10a);  // of the FWAIT
+    CHECK(b.machine.numeric_errors == (ne ? 0u : 1u));
+    CHECK(b.cpu.idle() == !ne);
+    if (ne) {
+      CHECK(b.cpu.state.rip == 0x3000);
+      CHECK(b.machine.get<uint16_t>(b.cpu.state.gpr[RSP]) == 0x10a);  // of the FWAIT
+    } else {
+      CHECK(b.cpu.state.rip == 0x10a);
+    }
     CHECK((b.cpu.state.gpr[RAX] & 0xffff) == (ZE | ES_B | 6 << 11));
     CHECK(b.x87.instruction_pointer == 0x104);
     CHECK(b.stack() == reals({1, 0}));
   }
+}
+
+TEST_CASE("IGNNE# holds for the exception that is pending, and not for the next", "[x87]") {
+  X87Bench b(CpuBench::Mode::real16);
+  b.x87.control = 0x37b;
+  b.machine.execute("d9 ee d9 e8 de f1", 3);  // 1 / 0
+  b.cpu.ignore_numeric_error();
+  b.machine.execute("9b");
+  CHECK(b.machine.numeric_errors == 0);
+  b.machine.execute("db e2 d9 ee d9 e8 de f1", 4);  // FNCLEX, and once more
+  b.machine.execute("9b");
+  CHECK(b.machine.numeric_errors == 1);
 }

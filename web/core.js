@@ -2,13 +2,16 @@
 // thread that calls it; service.js gives it a life of its own.
 
 import { MachineError } from "./errors.js";
+import { NotGzip, pack, unpack } from "./gzip.js";
 import { guarded, instantiateCore } from "./loader.js";
 
 export const PORTS = ["serial", "console", "debugcon"];
-const REASONS = ["budget", "idle", "stopped", "tick-limit", "power-off", "reset", "debug-exit", "triple-fault", "halted"];
+const REASONS = ["budget", "idle", "stopped", "tick-limit", "power-off", "reset", "debug-exit", "triple-fault", "halted", "boot-failed"];
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
+
+const isSnapshot = ({ role }) => role === "snapshot" || role === "base";
 
 export class Core {
   #exports;
@@ -24,14 +27,17 @@ export class Core {
   }
 
   // Makes the machine of a plan. `files` are the bytes of plan.files, in their order; `shared` is what the shared folder holds,
-  // as { path, bytes }.
-  static create(module, args, plan, files, { output, shared = [], atTerminal = true, now = Date.now() / 1000 } = {}) {
-    const size = [...files, ...shared.map(({ bytes }) => bytes)].reduce((sum, bytes) => sum + bytes.length, 0);
+  // as { path, bytes }; `spareDrives` says that a snapshot need not have all the drives.
+  static async create(module, args, plan, files, { output, shared = [], spareDrives = false, atTerminal = true, now = Date.now() / 1000 } = {}) {
+    // Snapshots are unpacked into the machine and never stand in its memory as files.
+    const inMemory = files.filter((_, i) => !isSnapshot(plan.files[i]));
+    const size = [...inMemory, ...shared.map(({ bytes }) => bytes)].reduce((sum, bytes) => sum + bytes.length, 0);
     // A snapshot knows the size of its memory and we do not; that instance grows as it must.
     const growth = plan.loadState ? Infinity : plan.memory + size;
-    const core = new Core(module, { guestBytes: plan.memory + size, growth, output });
+    const core = new Core(module, { guestBytes: (plan.loadState ? 0 : plan.memory) + size, growth, output });
     core.#configure(args, atTerminal, now);
     files.forEach((bytes, i) => {
+      if (isSnapshot(plan.files[i])) return;
       const at = core.#call("mx_file", i, bytes.length) >>> 0;
       core.#bytes(at, bytes.length).set(bytes);
     });
@@ -40,8 +46,29 @@ export class Core {
       const at = core.#call("mx_shared_file", bytes.length) >>> 0;
       core.#bytes(at, bytes.length).set(bytes);
     }
+    if (plan.loadState) {
+      core.#call("mx_load_begin", spareDrives ? 1 : 0);
+      for (const role of ["base", "snapshot"]) {
+        const i = plan.files.findIndex((file) => file.role === role);
+        if (i >= 0) await core.#load(role, files[i]);
+      }
+    }
     if (core.#call("mx_create")) throw new MachineError("E_REFUSED", core.#text());
     return core;
+  }
+
+  async #load(role, file) {
+    let unpacked = 1;
+    try {
+      for await (const piece of unpack(file)) {
+        this.#fill(piece);
+        if (this.#call("mx_load_piece", piece.length)) break;
+      }
+    } catch (error) {
+      if (!(error instanceof NotGzip)) throw error;
+      unpacked = 0;
+    }
+    if (this.#call("mx_load_end", role === "base" ? 1 : 0, unpacked)) throw new MachineError("E_REFUSED", this.#text());
   }
 
   #configure(args, atTerminal, now) {
@@ -118,9 +145,18 @@ export class Core {
     this.#call("mx_describe");
     return this.#text();
   }
-  save() {
-    this.#call("mx_save");
-    return this.#takeResult();
+  get bootError() {
+    this.#call("mx_boot_error");
+    return this.#text();
+  }
+  // The pieces of a snapshot file, compressed; of everything, or of the changes since the last whole one. The machine must
+  // not be touched until all have come.
+  save({ changes = false } = {}) {
+    if (this.#call("mx_save_begin", changes ? 1 : 0)) throw new MachineError("E_REFUSED", this.#text());
+    return pack(this.#pieces());
+  }
+  *#pieces() {
+    while (this.#call("mx_save_piece")) yield this.#takeResult();
   }
   record() {
     this.#call("mx_record");

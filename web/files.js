@@ -13,8 +13,8 @@ export async function fetchFiles(files, progress, compile) {
   };
   progress(0, total, files[0].name);
   return Promise.all(files.map(async (file, i) => {
-    if (i !== 0) return bytesOf(file, count(file.name));
-    if (!file.url) return compile(await bytesOf(file, count(file.name)));
+    if (i !== 0) return fetchFile(file, count(file.name));
+    if (!file.url) return compile(await fetchFile(file, count(file.name)));
     // The module is compiled from the answer itself, so that the browser can keep its compiled code; a copy is counted.
     const response = await request(file);
     const counted = consume(response.clone(), file, count(file.name));
@@ -25,7 +25,8 @@ export async function fetchFiles(files, progress, compile) {
   }));
 }
 
-async function bytesOf(file, count) {
+// The bytes of one file; `count` hears of each piece.
+export async function fetchFile(file, count = () => {}) {
   if (file.url) return consume(await request(file), file, count);
   let bytes;
   try {

@@ -79,7 +79,9 @@ async function commandLine(options) {
     const name = await load(drive.image ?? drive);
     option("-drive", `file=${name},format=raw,if=virtio,readonly=${drive.readonly ? "on" : "off"}`);
   }
-  if (options.snapshot) option("--load-state", await load(options.snapshot));
+  // The core asks for a base after its snapshot.
+  if (options.snapshot) option("--load-state", (await load(options.snapshot)).replaceAll(",,", ","));
+  if (options.base) option("--base", (await load(options.base)).replaceAll(",,", ","));
   if (options.replay) option("--replay", await load(options.replay));
   let shared = [];
   if (options.share) {
@@ -228,11 +230,12 @@ class Machine {
   describe() {
     return this.call("describe");
   }
-  saveState() {
-    return this.call("saveState");
+  saveState(options = {}) {
+    return this.call("saveState", options);
   }
-  loadState(bytes) {
-    return this.call("loadState", { bytes: bytes instanceof ArrayBuffer ? new Uint8Array(bytes) : bytes });
+  async loadState(snapshot, { base, drives } = {}) {
+    const { args, files } = await commandLine({ snapshot, base, drives });
+    return this.call("loadState", { args, files, ownDrives: drives === undefined });
   }
   recording() {
     return this.call("recording");

@@ -52,8 +52,10 @@ export interface MachineOptions {
   record?: boolean;
   /** Take all input from a recording. */
   replay?: Image;
-  /** Go on from a saved machine, which brings its own configuration. */
+  /** Go on from a saved machine, which brings its own configuration. If it had drives, give them again. */
   snapshot?: Image;
+  /** The whole snapshot that the changes in `snapshot` belong to. */
+  base?: Image;
   /** Further options as ./matryoshka takes them. */
   args?: string[];
   /** Where matryoshka.wasm is; beside machine.js if not given. */
@@ -140,9 +142,16 @@ export interface Machine {
   hash(): Promise<string>;
   /** The processor's registers, as text. */
   describe(): Promise<string>;
-  saveState(): Promise<Uint8Array>;
-  /** If the snapshot is refused, this machine stays as it is. */
-  loadState(snapshot: Uint8Array | ArrayBuffer): Promise<void>;
+  /**
+   * A file of the whole machine, or with `changes` of what has changed since the last whole one that it was saved to or loaded
+   * from. The guest stands still meanwhile.
+   */
+  saveState(options?: { changes?: boolean }): Promise<Uint8Array>;
+  /**
+   * Goes on from a snapshot, and from its base if it holds only changes. Drives are this machine's own unless others are given. If
+   * the snapshot is refused, this machine stays as it is.
+   */
+  loadState(snapshot: Image, options?: { base?: Image; drives?: MachineOptions["drives"] }): Promise<void>;
   recording(): Promise<Uint8Array>;
   /** The size of the terminal, for a guest that uses the virtio console. */
   resize(columns: number, rows: number): Promise<void>;

@@ -6,8 +6,9 @@
 // timers, which browsers slow down, are used only to wait while the guest has nothing to do.
 
 import { Core, PORTS } from "./core.js";
-import { fetchFiles } from "./files.js";
+import { fetchFile, fetchFiles } from "./files.js";
 import { MachineError, asMachineError } from "./errors.js";
+import { join } from "./gzip.js";
 import { Script } from "./script.js";
 import { compileCore } from "./loader.js";
 
@@ -38,6 +39,8 @@ export function serve(post) {
   let timer = null, scheduled = false;
   let stopAt = null, matched = false;
   let shown = { time: 0, retired: 0 };
+  // While a snapshot is written or read nothing else happens: the guest stands still, and calls wait.
+  let busy = null;
   const scheduleTurn = turnScheduler(() => {
     scheduled = false;
     turn();
@@ -90,7 +93,7 @@ export function serve(post) {
   }
 
   function turn() {
-    if (state !== "running" || unshown > MOST_UNSHOWN) return;
+    if (state !== "running" || unshown > MOST_UNSHOWN || busy) return;
     try {
       const began = now();
       if (core.hostClock) {
@@ -133,6 +136,9 @@ export function serve(post) {
       case "reset":
         setState("shutdown", { reason });
         break;
+      case "boot-failed":
+        fail(new MachineError("E_REFUSED", `The guest cannot be loaded again after its reset: ${core.bootError}`));
+        return;
       case "debug-exit":
         setState("shutdown", { reason, exitCode: core.exitCode });
         break;
@@ -154,14 +160,18 @@ export function serve(post) {
     if (state === "error") throw new MachineError("E_ENDED", "The machine has failed; create a new one");
   }
 
-  function make(files) {
+  async function make() {
     script = new Script(plan);
-    core = Core.create(module, args, plan, files, { output: received, shared });
+    drives = drivesOf(plan, files);
+    core = await Core.create(module, args, plan, files, { output: received, shared });
     if (plan.record !== "") core.record();
     setState("ready");
   }
 
   let files;
+  // A snapshot of this machine has only what was written to its drives; their images are kept here.
+  let drives = [];
+  const drivesOf = (plan, files) => plan.files.map(({ role, path }, i) => ({ role, path, bytes: files[i] })).filter(({ role }) => role === "disk");
 
   const calls = {
     async create(request) {
@@ -171,7 +181,7 @@ export function serve(post) {
       ({ args, shared } = request);
       ({ plan } = Core.plan(module, args));
       files = arrived.slice(1);
-      make(files);
+      await make();
       return { memory: plan.memory, hostClock: core.hostClock };
     },
     start({ stopAt: tick } = {}) {
@@ -189,9 +199,9 @@ export function serve(post) {
       alive();
       if (state === "running") setState("paused", { reason: "asked" });
     },
-    reset() {
+    async reset() {
       // A failed core cannot be used again; a new one starts from the same files.
-      if (state === "error" || !core) make(files);
+      if (state === "error" || !core) await make();
       const was = state;
       core.reset();
       if (was === "running") return;
@@ -229,19 +239,24 @@ export function serve(post) {
       alive();
       return core.describe();
     },
-    saveState() {
+    async saveState({ changes = false }) {
       alive();
-      return core.save();
+      const pieces = [];
+      for await (const piece of core.save({ changes })) pieces.push(piece);
+      return join(pieces);
     },
     recording() {
       alive();
       return core.recording();
     },
     // The machine that is there stays as it is unless the new one can be made.
-    loadState({ bytes }) {
-      const loaderArgs = ["--load-state", "snapshot"];
+    async loadState(request) {
+      const own = request.ownDrives ? drives : [];
+      const given = [...own.map(({ bytes }) => bytes), ...await Promise.all(request.files.map((file) => fetchFile(file)))];
+      const loaderArgs = [...request.args, ...own.flatMap(({ path }) => ["-drive", `file=${path.replaceAll(",", ",,")}`])];
       const { plan: loading } = Core.plan(module, loaderArgs);
-      const next = Core.create(module, loaderArgs, loading, [bytes], { output: received });
+      const next = await Core.create(module, loaderArgs, loading, given, { output: received, spareDrives: request.ownDrives });
+      if (!request.ownDrives) drives = drivesOf(loading, given);
       const running = state === "running";
       core = next;
       setState("paused", { reason: "loaded" });
@@ -249,9 +264,21 @@ export function serve(post) {
     },
   };
 
+  async function perform(call, parameters) {
+    if (call === "shown") return calls.shown(parameters);
+    while (busy) await busy;
+    if (!["saveState", "loadState", "reset"].includes(call)) return calls[call](parameters);
+    const work = calls[call](parameters);
+    busy = work.then(() => {}, () => {}).then(() => {
+      busy = null;
+      wake();
+    });
+    return work;
+  }
+
   return async function receive({ id, call, args: parameters }) {
     try {
-      const result = await calls[call](parameters);
+      const result = await perform(call, parameters);
       if (id !== undefined) post({ id, result });
     } catch (error) {
       const known = asMachineError(error);

@@ -45,6 +45,7 @@ void record(Processor& cpu, const Op& op) {
 }
 
 void summarize(X87State& x87) {
+  if (!(x87.status & status::ES)) x87.ignores_error = false;  // IGNNE# was for an error that is gone
   x87.status &= static_cast<uint16_t>(~(status::ES | status::B));
   if (has_pending_exception(x87)) x87.status |= status::ES | status::B;
 }

@@ -12,8 +12,8 @@
 // "x87 FPU Instruction and Data (Operand) Pointers" names the control instructions: those do not record(). FOP is kept for
 // every instruction, as in the fopcode compatibility mode; the data pointer stays where an instruction has no memory operand.
 //
-// Deviation: with CR0.NE clear a pending exception raises #MF too. A PC would assert FERR#, freeze, and wait for the IRQ 13
-// that its board makes of it; no system since MS-DOS relies on that, and ours has no such wire.
+// With CR0.NE clear a pending exception is no #MF: the processor asserts FERR#, of which the board makes IRQ 13, and freezes
+// before the waiting instruction until an interrupt comes ("MS-DOS Compatibility Sub-mode"). Processor::deliver_fault does that.
 #pragma once
 
 #include "cpu/float/float80.h"
@@ -27,7 +27,10 @@ constexpr uint16_t IE = 1 << 0, SF = 1 << 6, ES = 1 << 7, C0 = 1 << 8, C1 = 1 <<
 }
 
 inline bool has_pending_exception(const X87State& x87) { return x87.status & ~x87.control & fp::all_exceptions; }
-[[nodiscard]] inline bool enter(Processor& cpu) { return !has_pending_exception(cpu.state.x87) || cpu.fault.raise(MF_vector); }
+inline bool may_ignore_exception(const CpuState& state) { return state.x87.ignores_error && !(state.cr0 & cr0::NE); }
+[[nodiscard]] inline bool enter(Processor& cpu) {
+  return !has_pending_exception(cpu.state.x87) || may_ignore_exception(cpu.state) || cpu.fault.raise(MF_vector);
+}
 void record(Processor& cpu, const Op& op);
 
 inline fp::Environment environment(const X87State& x87) { return fp::Environment::from_control_word(x87.control); }

@@ -5,6 +5,8 @@
 // that is loaded is hostile: a read past the end, a boolean other than 0 or 1 or an index out of range marks the archive
 // as failed, with a sentence, and later fields read as zero. The caller loads into a fresh object and throws it away if
 // the archive has failed, so a refused snapshot never half-changes a running machine.
+//
+// What is saved grows with the program: a part that has grown asks for version() and leaves out what an older file has not.
 #pragma once
 
 #include <cstdint>
@@ -17,10 +19,12 @@ namespace matryoshka {
 
 class Archive {
  public:
-  static Archive saving() { return Archive(nullptr, 0); }
-  static Archive loading(const uint8_t* data, size_t size) { return Archive(data, size); }
+  static constexpr uint32_t newest = ~uint32_t{0};
+  static Archive saving() { return Archive(nullptr, 0, newest); }
+  static Archive loading(const uint8_t* data, size_t size, uint32_t version = newest) { return Archive(data, size, version); }
 
   bool is_loading() const { return source_ != nullptr; }
+  uint32_t version() const { return version_; }  // of the section that is loaded; what is saved is of the newest
   bool ok() const { return error_.empty(); }
   const std::string& error() const { return error_; }
   size_t remaining() const { return size_ - position_; }
@@ -74,7 +78,7 @@ class Archive {
   }
 
  private:
-  Archive(const uint8_t* data, size_t size) : source_(data), size_(size) {}
+  Archive(const uint8_t* data, size_t size, uint32_t version) : source_(data), size_(size), version_(version) {}
 
   template <class T>
   void field(T& value) {
@@ -94,6 +98,7 @@ class Archive {
 
   const uint8_t* source_;
   size_t size_;
+  uint32_t version_;
   size_t position_ = 0;
   std::vector<uint8_t> output_;
   std::string error_;

@@ -64,6 +64,7 @@ struct X87State {
   uint16_t instruction_selector = 0;
   uint64_t data_pointer = 0;
   uint16_t data_selector = 0;
+  bool ignores_error = false;  // IGNNE#, which the board asserts until the error that is pending has been cleared
 
   unsigned top() const { return status >> 11 & 7; }
   void set_top(unsigned top) { status = static_cast<uint16_t>((status & ~0x3800) | (top & 7) << 11); }
@@ -73,6 +74,7 @@ struct X87State {
   void serialize(Archive& ar) {
     for (auto& r : registers) ar(r.significand, r.sign_exponent);
     ar(control, status, valid, opcode, instruction_pointer, instruction_selector, data_pointer, data_selector);
+    if (ar.version() >= 2) ar(ignores_error);
   }
 };
 
@@ -101,9 +103,11 @@ struct MsrState {
 
   void serialize(Archive& ar) {
     ar(efer, star, lstar, cstar, fmask, kernel_gs_base, tsc_aux, sysenter_cs, sysenter_esp, sysenter_eip, pat, apic_base,
-       tsc_offset, tsc_adjust, misc_enable, debugctl, bios_sign_id, misc_features_enables, spec_ctrl, xss,
-       mtrr_def_type, mtrr_fixed, mtrr_variable, mcg_status, last_branch_from, last_branch_to, last_exception_from,
-       last_exception_to);
+       tsc_offset, tsc_adjust, misc_enable, debugctl);
+    uint64_t feature_control = 0;  // was state once, and always 0
+    if (ar.version() == 1) ar(feature_control);
+    ar(bios_sign_id, misc_features_enables, spec_ctrl, xss, mtrr_def_type, mtrr_fixed, mtrr_variable, mcg_status, last_branch_from,
+       last_branch_to, last_exception_from, last_exception_to);
   }
 };
 

@@ -20,6 +20,14 @@ void enter(Processor& cpu, const Segment& code, const Segment& stack, uint64_t r
   cpu.derive();
 }
 
+// A single step looks at TF as SYSCALL and SYSRET leave it: IA32_FMASK keeps the trap out of the system's entry, and it comes
+// after the SYSRET, as though over the call.
+void step_as_left(Processor& cpu) {
+  CpuState& s = cpu.state;
+  ++cpu.events_delivered;
+  if (s.system_flags & rflags::TF) s.pending_debug |= dr6::BS;
+}
+
 bool is_enabled(const CpuState& s) { return s.msr.efer & efer::SCE; }
 
 }  // namespace
@@ -32,6 +40,7 @@ bool syscall(Processor& cpu, const Op&) {
   s.gpr[R11] = s.rflags();
   s.set_rflags(s.rflags() & ~s.msr.fmask);
   enter(cpu, flat_code(selector, 0, true), flat_stack(static_cast<uint16_t>(selector + 8), 0), s.msr.lstar);
+  step_as_left(cpu);
   return true;
 }
 
@@ -44,6 +53,7 @@ bool sysret(Processor& cpu, const Op& op) {
   s.set_rflags(s.gpr[R11] & 0x3c7fd7);
   enter(cpu, flat_code(static_cast<uint16_t>(selector + (wide ? 16 : 0)), 3, wide), flat_stack(static_cast<uint16_t>(selector + 8), 3),
         wide ? s.gpr[RCX] : static_cast<uint32_t>(s.gpr[RCX]));
+  step_as_left(cpu);
   return true;
 }
 

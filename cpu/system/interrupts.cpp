@@ -153,6 +153,9 @@ bool attempt(Processor& cpu, const Event& e, bool& committed) {
   CpuState& s = cpu.state;
   committed = false;
   if (cpu.host.takes_event(e.vector, e.has_error, e.error)) return ++cpu.events_delivered;
+  // A trap that waits behind a MOV SS outlives an INT n, INT3 or INTO there, and nothing else: so "Delivery of Pending Debug
+  // Exceptions after VM Entry" has it. ICEBP's own handler would meet it on its first instruction, for ever on a stack by IST.
+  if (!e.by_program()) s.pending_debug = 0;
   if (!(s.protected_mode() ? attempt_protected(cpu, e, committed) : attempt_real(cpu, e))) return false;
   s.activity = Activity::active;
   s.sti_shadow = s.mov_ss_shadow = false;
@@ -290,6 +293,12 @@ void Processor::deliver(uint8_t vector, EventKind kind, bool has_error, uint32_t
 void Processor::deliver_fault() {
   const Fault met = fault;
   fault.clear();
+  if (met.vector == MF_vector && !(state.cr0 & cr0::NE)) {
+    // "MS-DOS Compatibility Sub-mode": frozen before the waiting instruction, which is tried again after an interrupt.
+    state.activity = Activity::halted;
+    notice();
+    return host.numeric_error();
+  }
   if (met.vector == PF_vector) state.cr2 = met.address;
   deliver(met.vector, EventKind::exception, met.has_error_code, met.error_code);
 }

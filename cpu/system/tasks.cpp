@@ -113,19 +113,26 @@ bool load_data(Processor& cpu, SegmentName name, uint16_t selector, unsigned cpl
   return true;
 }
 
+// The first fault is the one that is raised; the switch is completed all the same, so that a good stack serves its handler.
 bool load_segments(Processor& cpu, const Image& image, uint32_t external) {
   CpuState& s = cpu.state;
   const Blame blame{TS_vector, external};
-  if (!load_ldt(cpu, image.ldt, blame)) return false;
+  Fault first;
+  auto take = [&](bool good) {
+    if (!good && !first.pending) first = cpu.fault;
+    cpu.fault.clear();
+  };
+  take(load_ldt(cpu, image.ldt, blame));
   if (!s.virtual_8086()) {
     const unsigned cpl = rpl_of(image.segments[CS]);
-    if (!load_code(cpu, image.segments[CS], blame)) return false;
-    if (is_null(image.segments[SS])) return blame(cpu, image.segments[SS]);
-    if (!check_stack_segment(cpu, image.segments[SS], cpl, blame, s.segment[SS])) return false;
-    for (SegmentName name : {DS, ES, FS, GS})
-      if (!load_data(cpu, name, image.segments[name], cpl, blame)) return false;
+    take(load_code(cpu, image.segments[CS], blame));
+    take(is_null(image.segments[SS]) ? blame(cpu, image.segments[SS])
+                                     : check_stack_segment(cpu, image.segments[SS], cpl, blame, s.segment[SS]));
+    for (SegmentName name : {DS, ES, FS, GS}) take(load_data(cpu, name, image.segments[name], cpl, blame));
   }
-  return s.rip <= s.segment[CS].limit || cpu.fault.raise(GP_vector, external);
+  if (!first.pending) return s.rip <= s.segment[CS].limit || cpu.fault.raise(GP_vector, external);
+  cpu.fault = first;
+  return false;
 }
 
 }  // namespace

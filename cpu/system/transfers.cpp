@@ -148,11 +148,12 @@ void go_real(Processor& cpu, uint16_t selector, uint64_t rip) {
   cpu.derive();
 }
 
-// "Privilege Level Checking When Returning": data segments that the outer level may not have are made null.
+// "Privilege Level Checking When Returning": data segments that the outer level may not have are made null. A selector that is
+// null already loses its RPL, but not its base, which FS and GS need in 64-bit mode.
 void drop_inner_segments(Processor& cpu, unsigned cpl) {
   for (SegmentName name : {ES, DS, FS, GS}) {
     Segment& s = cpu.state.segment[name];
-    if (s.unusable() || s.conforming() || s.dpl() >= cpl) continue;
+    if (!s.unusable() && (s.conforming() || s.dpl() >= cpl)) continue;
     s.selector = 0;
     s.rights |= Segment::unusable_bit;
   }

@@ -7,6 +7,7 @@
 
 #include "cpu/processor.h"
 #include "devices/acpi_tables.h"
+#include "devices/coprocessor_error.h"
 #include "devices/debug_ports.h"
 #include "devices/fw_cfg.h"
 #include "devices/hpet.h"
@@ -16,6 +17,7 @@
 #include "devices/machine/entropy.h"
 #include "devices/machine/input_log.h"
 #include "devices/machine/machine.h"
+#include "devices/machine/snapshot.h"
 #include "devices/memory_disk.h"
 #include "devices/memory_tree.h"
 #include "devices/pci.h"
@@ -46,8 +48,6 @@ class Board final : public Machine, private ProcessorHost {
   // Loads the guest as at power-on. The sentence of refusal, or nothing.
   std::string boot();
   void serialize(Archive& ar);
-  void load_memory(Archive& ar);
-  void after_load();
 
   StopReason run(uint64_t ticks) override;
   void stop() override;
@@ -55,6 +55,7 @@ class Board final : public Machine, private ProcessorHost {
   void reset() override;
   void press_power_button() override;
   unsigned exit_code() const override { return exit_code_; }
+  const std::string& boot_error() const override { return boot_error_; }
   void input(Port port, const uint8_t* bytes, size_t size) override;
   void resize_console(unsigned columns, unsigned rows) override;
   void pace(uint64_t real_nanoseconds) override;
@@ -63,7 +64,7 @@ class Board final : public Machine, private ProcessorHost {
   void compile_with(jit::ModuleHost& host) override;
   MachineStats stats() const override;
   uint64_t state_hash() override;
-  Bytes save() override;
+  std::unique_ptr<SnapshotWriter> save(Extent extent, std::string& error) override;
   void record() override;
   Bytes recording() const override;
   bool replay(const Bytes& log, std::string& error) override;
@@ -71,6 +72,9 @@ class Board final : public Machine, private ProcessorHost {
   const MachineConfig& config() const override { return config_; }
 
  private:
+  friend class SnapshotWriter;
+  friend class SnapshotLoader;
+
   // The board's own interrupt lines: 0 to 15 go to the 8259 pair and, with IRQ 0 on input 2, to the I/O APIC; 16 to 23 to the
   // I/O APIC alone. The 8254 and the RTC come in on lines of their own, which the HPET's legacy replacement cuts.
   class Wires final : public IrqSink {
@@ -119,6 +123,7 @@ class Board final : public Machine, private ProcessorHost {
 
   // ProcessorHost
   void triple_fault() override;
+  void numeric_error() override { coprocessor_.error(); }
   uint64_t random() override { return entropy_.next(); }
 
   MachineConfig config_;
@@ -140,6 +145,7 @@ class Board final : public Machine, private ProcessorHost {
   KeyboardController keyboard_;
   Uart uart_;
   Power power_;
+  CoprocessorError coprocessor_;
   DebugPorts debug_ports_;
   FwCfg fw_cfg_;
   PciBus pci_;
@@ -158,6 +164,7 @@ class Board final : public Machine, private ProcessorHost {
   bool reset_wanted_ = false;
   uint64_t tick_limit_ = ~uint64_t{0};
   unsigned exit_code_ = 0;
+  std::string boot_error_;
   uint64_t idle_nanoseconds_ = 0;
 
   // The host clock: real time as far as it has been told, and ticks at the last telling.
@@ -165,6 +172,8 @@ class Board final : public Machine, private ProcessorHost {
   uint64_t paced_ticks_ = 0;
 
   InputLog log_;
+  // The whole snapshot against which changes are told: a page is dirty if it was written since. 0 for none.
+  uint64_t base_ = 0;
 };
 
 }  // namespace matryoshka

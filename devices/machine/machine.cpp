@@ -35,9 +35,10 @@ Board::Board(MachineConfig config, const CpuModel& model, MachineListener& liste
       hpet_(clock_, {IrqLine(wires_, 0), IrqLine(wires_, 8), &io_apic_, &apic_bus_, [this](bool on) { wires_.legacy_replacement_changed(on); }}),
       pit_(clock_, IrqLine(wires_, Wires::from_pit)),
       rtc_(clock_, IrqLine(wires_, Wires::from_rtc), static_cast<int64_t>(config_.epoch_seconds)),
-      keyboard_({IrqLine(wires_, 1), IrqLine(wires_, 12), [](bool) {}, [this] { request_reset(); }}),
+      keyboard_({IrqLine(wires_, 1), IrqLine(wires_, 12), [this](bool open) { cpu_.set_a20(open); }, [this] { request_reset(); }}),
       uart_(clock_, IrqLine(wires_, 4), serial_output_),
       power_(clock_, {IrqLine(wires_, 9), [this] { end(StopReason::power_off); }, [this] { request_reset(); }}),
+      coprocessor_(IrqLine(wires_, 13), [this] { cpu_.ignore_numeric_error(); }),
       debug_ports_(debug_output_,
                    [this](uint32_t value) {
                      exit_code_ = DebugPorts::exit_status(value);
@@ -92,7 +93,9 @@ std::vector<Board::PortRange> Board::port_ranges() {
       {0x3f8, Uart::window_length, uart_, 0, 1, "the serial port"},
       {pm_base, Power::registers_length, power_, Power::registers, Power::registers_width, "ACPI's power management"},
       {0xb2, Power::smi_command_length, power_, Power::smi_command, 1, "ACPI's SMI command"},
+      {0xf0, CoprocessorError::window_length, coprocessor_, 0, 1, "the coprocessor error register"},
       {0x80, DebugPorts::post_code_length, debug_ports_, DebugPorts::post_code_port, 1, "the POST code port"},
+      {0x190, DebugPorts::post_code_length, debug_ports_, DebugPorts::post_code_port, 1, "the POST code port"},
       {FwCfg::first_port, FwCfg::ports, fw_cfg_, 0, FwCfg::width, "fw_cfg"},
       {0xcf8, 4, pci_, PciBus::config_address, 4, "PCI configuration"},
       {0xcfc, 4, pci_, PciBus::config_data, 4, "PCI configuration"},
@@ -154,7 +157,7 @@ void Board::Wires::route(unsigned line, bool level) {
 
 void Board::each_device(const std::function<void(Device&)>& visit) {
   Device* devices[] = {&pic_,   &io_apic_,     &hpet_,   &pit_, &rtc_,         &keyboard_,   &uart_,           &power_,
-                       &debug_ports_, &fw_cfg_, &pci_, &host_bridge_, &isa_bridge_, &power_function_, &console_, &rng_};
+                       &coprocessor_, &debug_ports_, &fw_cfg_, &pci_, &host_bridge_, &isa_bridge_, &power_function_, &console_, &rng_};
   for (Device* device : devices) visit(*device);
   if (share_) visit(*share_);
   for (auto& drive : drives_) visit(*drive);
@@ -297,8 +300,9 @@ StopReason Board::run_slice(uint64_t ticks) {
     if (reset_wanted_) {
       reset_wanted_ = false;
       if (config_.no_reboot) return StopReason::reset;
-      // What booted once boots again: the images are the same.
-      (void)boot();
+      boot_error_ = boot();
+      reset_wanted_ = !boot_error_.empty();
+      if (reset_wanted_) return StopReason::boot_failed;
     }
     uint64_t limit = std::min({end_of_slice, tick_limit_, log_.next_tick()});
     cpu_.run(limit);
@@ -388,6 +392,15 @@ void Board::resize_console(unsigned columns, unsigned rows) {
 
 void Board::press_power_button() { accept({InputEvent::Kind::power_button}); }
 
+void Board::record() {
+  log_.start_hash = state_hash();
+  log_.start_recording();
+}
+
+Bytes Board::recording() const { return log_.write(log_.start_hash); }
+
+bool Board::replay(const Bytes& log, std::string& error) { return log_.read(log, state_hash(), error); }
+
 // ---- The host clock
 
 // Guest time follows real time. A busy guest gets a ratio such that the next slice, if it takes as many ticks as the last, ends
@@ -429,6 +442,7 @@ MachineStats Board::stats() const {
   s.interrupts = cpu_.interrupts_delivered;
   s.in_regions = cpu_.instructions_in_regions;
   if (jit_) s.jit = &jit_->statistics();
+  s.post_code = debug_ports_.post_code();
   return s;
 }
 

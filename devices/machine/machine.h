@@ -12,6 +12,9 @@
 
 namespace matryoshka {
 
+class Archive;
+class SnapshotWriter;
+
 using Bytes = std::vector<uint8_t>;
 
 namespace jit {
@@ -19,7 +22,7 @@ class ModuleHost;
 struct Statistics;
 }  // namespace jit
 
-// A snapshot counts the bytes of an image in 32 bits.
+// A snapshot of version 1 counts the bytes of an image in 32 bits.
 constexpr size_t most_image_bytes = 0xffffffff;
 
 struct Image {
@@ -32,6 +35,9 @@ struct DriveConfig {
   Image image;
   enum class Interface : uint8_t { virtio } interface = Interface::virtio;
   bool read_only = false;
+  // Of the image, by which a snapshot knows it. They are found when a snapshot is made or loaded.
+  uint64_t size = 0, hash = 0;
+  void identify();
 };
 
 struct MachineConfig {
@@ -52,7 +58,11 @@ struct MachineConfig {
   bool host_clock = false;              // paced to real time; else virtual time, which repeats bit for bit
   uint64_t epoch_seconds = 1735689600;  // what the RTC shows at tick 0: 2025-01-01 00:00:00 UTC
   uint64_t seed = 1;                    // of RDRAND and virtio-rng
-  void serialize(class Archive& ar);
+  void serialize(Archive& ar);
+  // Those whose bytes are in a snapshot, in the order in which they stand there.
+  std::vector<Image*> saved_images();
+  // Gives the drives of a loaded configuration their images. The sentence of refusal, or nothing.
+  std::string attach(std::vector<DriveConfig> given, bool spare_allowed);
 };
 
 enum class StopReason : uint8_t {
@@ -64,7 +74,8 @@ enum class StopReason : uint8_t {
   reset,         // the guest asked for a reset and no_reboot is set
   debug_exit,    // exit_code() has the value
   triple_fault,  // and no_reboot is set; otherwise the machine resets itself
-  halted         // HLT with interrupts off and nothing that could ever wake it
+  halted,       // HLT with interrupts off and nothing that could ever wake it
+  boot_failed   // after a reset the guest could not be loaded again; boot_error() says why
 };
 
 enum class Port : uint8_t { serial, console, debugcon };
@@ -85,6 +96,7 @@ struct MachineStats {
   uint64_t interrupts = 0;
   uint64_t in_regions = 0;  // of the retired, those that the JIT ran
   const jit::Statistics* jit = nullptr;
+  uint8_t post_code = 0;  // the last one that the guest wrote
 };
 
 class Machine {
@@ -105,6 +117,7 @@ class Machine {
   virtual void reset() = 0;                         // the reset button
   virtual void press_power_button() = 0;
   virtual unsigned exit_code() const = 0;
+  virtual const std::string& boot_error() const = 0;
 
   // Input takes effect at the present tick, and is written to the recording if there is one.
   virtual void input(Port port, const uint8_t* bytes, size_t size) = 0;
@@ -118,10 +131,11 @@ class Machine {
   virtual MachineStats stats() const = 0;
   virtual uint64_t state_hash() = 0;  // over every saved bit and all of RAM
 
-  // Snapshots carry the configuration (without image bytes of drives that were not written). A load that fails leaves this
-  // machine as it was and says why.
-  virtual Bytes save() = 0;
-  static std::unique_ptr<Machine> load(const Bytes& snapshot, MachineListener& listener, std::string& error);
+  // A snapshot of everything, or of what has changed since a whole one: the last that this machine was saved to or loaded from.
+  // Null, with a sentence, if there is none. The pieces are taken from the machine as it stands, so it must not be touched
+  // until the writer has given them all. snapshot.h has the writer, and the loader.
+  enum class Extent : uint8_t { whole, changes };
+  virtual std::unique_ptr<SnapshotWriter> save(Extent extent, std::string& error) = 0;
 
   // Recording: inputs with their ticks from now on. Replaying: inputs come from the log, input() is refused.
   virtual void record() = 0;

@@ -352,7 +352,7 @@ const Row table[] = {
        o.config.command_line = v;
        return std::string();
      }},
-    {"bios", "FILE", Group::boot, "a ROM to start from",
+    {"bios", "FILE", Group::boot, "a ROM to start from; the last POST code that it writes to port 80h or 190h is in --stats",
      [](Options& o, const std::string& v) { return read_image(o.config.bios, v, "-bios"); }},
 
     {"drive", "file=FILE,...", Group::devices,
@@ -402,13 +402,21 @@ const Row table[] = {
      }},
     {"hash-every", "N", Group::state, "print `hash TICK VALUE` on standard error every N ticks, at the first instruction boundary there or after",
      [](Options& o, const std::string& v) { return read_count(v, "--hash-every", o.hash_every); }},
-    {"save-state", "FILE", Group::state, "write the whole machine at the end",
+    {"save-state", "FILE", Group::state, "write the whole machine at the end; of drives, what the guest wrote to them",
      [](Options& o, const std::string& v) {
        o.save_state = v;
        return v.empty() ? std::string("--save-state needs a file.") : std::string();
      }},
-    {"load-state", "FILE", Group::state, "go on from there; the file carries the machine's configuration",
+    {"save-changes", "FILE", Group::state, "write what has changed since the snapshot that was loaded, which becomes the file's base",
+     [](Options& o, const std::string& v) {
+       o.save_changes = v;
+       return v.empty() ? std::string("--save-changes needs a file.") : std::string();
+     }},
+    {"load-state", "FILE", Group::state,
+     "go on from there; the file carries the machine's configuration. If it had drives, give them again with -drive",
      [](Options& o, const std::string& v) { return read_image(o.load_state, v, "--load-state"); }},
+    {"base", "FILE", Group::state, "the whole snapshot that the changes in --load-state belong to",
+     [](Options& o, const std::string& v) { return read_image(o.base, v, "--base"); }},
     {"record", "FILE", Group::state, "write every input with its tick",
      [](Options& o, const std::string& v) {
        o.record = v;
@@ -455,8 +463,11 @@ std::string check_together(const Options& o, const std::vector<const Row*>& give
   bool loading = o.load_state.given();
   if (loading)
     for (const Row* row : given)
-      if (row->group == Group::boot || row->name == Text("m") || row->name == Text("cpu") || row->name == Text("drive"))
+      if (row->group == Group::boot || row->name == Text("m") || row->name == Text("cpu"))
         return "--load-state brings a machine of its own, so " + spelling(*row) + " cannot be given beside it.";
+  if (o.base.given() && !loading) return "--base goes with --load-state, and names the snapshot that its changes belong to.";
+  if (!o.save_changes.empty() && !loading)
+    return "--save-changes needs --load-state, because changes are told against a snapshot; --save-state writes everything.";
   if (!o.config.kernel.given()) {
     if (!o.config.initrds.empty()) return "-initrd needs a -kernel to go with it.";
     if (!o.config.command_line.empty()) return "-append needs a -kernel to go with it.";
@@ -528,6 +539,7 @@ std::vector<WantedFile> wanted_files(Options& o) {
   want("ROM", o.config.bios);
   for (DriveConfig& drive : o.config.drives) want("disk", drive.image);
   want("snapshot", o.load_state);
+  want("base", o.base);
   want("recording", o.replay);
   return files;
 }
@@ -535,6 +547,7 @@ std::vector<WantedFile> wanted_files(Options& o) {
 std::string check_files(Options& o) {
   for (const WantedFile& file : wanted_files(o)) {
     const Bytes& bytes = file.image->bytes;
+    if (file.image == &o.load_state || file.image == &o.base) continue;  // the loader's business
     std::string subject = "The " + file.role + " " + quoted(file.image->name);
     if (bytes.empty()) return subject + " is empty.";
     static constexpr uint8_t qcow[] = {'Q', 'F', 'I', 0xfb};
@@ -636,6 +649,7 @@ std::string plan_json(Options& o) {
     json.field("hashEvery", o.hash_every);
     json.field("stats", o.stats);
     json.field("saveState", o.save_state);
+    json.field("saveChanges", o.save_changes);
     json.field("record", o.record);
   });
   return json.text();

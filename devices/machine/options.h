@@ -29,7 +29,8 @@ struct Sink {
 struct Options {
   bool help = false;
   MachineConfig config;
-  Image load_state;  // a snapshot to go on from, instead of a machine made from `config`
+  Image load_state;  // a snapshot to go on from, instead of a machine made from `config`; it may need the drives of `config`
+  Image base;        // the whole snapshot to which load_state holds the changes
   Image replay;      // a recording to follow
 
   enum class Engine : uint8_t { best, interpreter, jit } engine = Engine::best;  // best: jit where there is one
@@ -42,7 +43,7 @@ struct Options {
   uint64_t max_instructions = ~uint64_t{0};
   uint64_t stop_at = ~uint64_t{0};
   uint64_t hash_every = 0;
-  std::string stats, save_state, record;  // files to write at the end
+  std::string stats, save_state, save_changes, record;  // files to write at the end
 
   // Left open by the line; settle() decides.
   enum class Clock : uint8_t { open, virtual_time, host } clock = Clock::open;

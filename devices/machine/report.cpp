@@ -27,6 +27,8 @@ const char* name(StopReason reason) {
       return "triple-fault";
     case StopReason::halted:
       return "halted";
+    case StopReason::boot_failed:
+      return "boot-failed";
   }
   return "";
 }
@@ -67,6 +69,7 @@ std::string stats_json(const MachineStats& s, const RunFigures& f) {
     json.field("rep_iterations", s.rep_iterations);
     json.field("mips", static_cast<double>(s.retired) / busy / 1e6);
     json.field("interrupts", s.interrupts);
+    json.field("post_code", unsigned{s.post_code});
     json.field("blocks_built", s.blocks_built);
     json.field("blocks_dropped", s.blocks_dropped);
     json.field("peak_memory_bytes", f.peak_memory_bytes);

@@ -1,181 +1,42 @@
-// Snapshots, recordings and the state hash.
-//
-// A snapshot is "MATRYOSHKA SNAPSHOT", a format version, and sections, each with name, version and length: the configuration,
-// one for each part of the board, and RAM. RAM is kept page by page, pages of zeroes left out. A reader goes through it in
-// the same order; a section that is missing, unknown, of a newer version, too short or too long refuses the whole file, and so
-// does a checksum at the end. Everything is read into a new machine, so a refused one changes nothing.
-//
-// Taking a snapshot drops translations and decoded blocks here, as loading it does there, and that is an input like any
-// other: whether a walk sets an accessed bit depends on the TLB, and both machines must go on alike.
+#include "devices/machine/snapshot.h"
+
 #include <algorithm>
 #include <cstring>
 
 #include "devices/machine/board.h"
-#include "devices/machine/boot.h"
 
 namespace matryoshka {
 
 namespace {
 
 constexpr char magic[] = "MATRYOSHKA SNAPSHOT";
-constexpr char log_magic[] = "MATRYOSHKA RECORDING";
-constexpr uint32_t format_version = 1;
+// 2: sections `snapshot` and `image`, drives without their images, changes against a base. 1 stands in docs/snapshots.md.
+constexpr uint32_t format_version = 2;
+constexpr uint32_t identity_version = 1, configuration_version = 2, image_version = 1, board_version = 2, memory_version = 2;
 
-// A 64-bit hash over words, strong enough to tell states apart and fast enough for all of RAM; not against an adversary.
-class Hash {
- public:
-  void add(const uint8_t* data, size_t size) {
-    for (; size >= 8; data += 8, size -= 8) {
-      uint64_t word;
-      std::memcpy(&word, data, 8);
-      mix(word);
-    }
-    uint64_t rest = size;
-    for (size_t i = 0; i < size; ++i) rest = rest << 8 | data[i];
-    mix(rest);
-  }
-  uint64_t value() const { return state_ ^ state_ >> 32; }
+constexpr size_t piece_size = size_t{1} << 20;
+// What a section may hold beside RAM and drives: the names of a configuration; devices with the shared folder; images.
+constexpr uint64_t most_names = uint64_t{64} << 20, most_beside = uint64_t{512} << 20;
 
- private:
-  void mix(uint64_t word) {
-    state_ = (state_ ^ word) * 0x9fb21c651e98df25;
-    state_ ^= state_ >> 29;
-  }
-  uint64_t state_ = 0x6d617472796f7368;
-};
+// In the list of pages: a page of zeroes, which has no bytes there, and the end.
+constexpr uint32_t zero_page = uint32_t{1} << 31, end_of_pages = ~uint32_t{0};
 
-bool is_zero(const uint8_t* page) {
-  return page[0] == 0 && std::memcmp(page, page + 1, page_size - 1) == 0;
-}
+bool is_zero(const uint8_t* page) { return page[0] == 0 && std::memcmp(page, page + 1, page_size - 1) == 0; }
 
-// Each section is written with its length, which is known only afterwards.
-class Writer {
- public:
-  template <class Body>
-  void section(std::string name, uint32_t version, Body body) {
-    Archive part = Archive::saving();
-    body(part);
-    Archive head = Archive::saving();
-    auto length = static_cast<uint64_t>(part.output().size());
-    head.string(name, 64);
-    head(version, length);
-    append(head.output());
-    append(part.output());
-  }
-  void append(const Bytes& bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); }
-  Bytes out;
-};
-
-class Reader {
- public:
-  Reader(const uint8_t* data, size_t size) : at_(data), left_(size) {}
-  template <class Body>
-  void section(const std::string& expected, uint32_t version, Body body) {
-    if (!error.empty()) return;
-    Archive head = Archive::loading(at_, left_);
-    std::string name;
-    uint32_t found = 0;
-    uint64_t length = 0;
-    head.string(name, 64);
-    head(found, length);
-    if (!head.ok() || length > head.remaining()) return fail("it ends in the middle of a section");
-    if (name != expected) return fail("it has a section '" + printable(name) + "' where '" + expected + "' belongs");
-    if (found > version) return fail("its section '" + name + "' was written by a newer version of this program");
-    const uint8_t* body_start = at_ + (left_ - head.remaining());
-    Archive part = Archive::loading(body_start, static_cast<size_t>(length));
-    body(part);
-    if (!part.ok()) return fail("in section '" + name + "', " + part.error());
-    if (part.remaining() != 0) return fail("its section '" + name + "' is longer than what it holds");
-    left_ = head.remaining() - static_cast<size_t>(length);
-    at_ = body_start + length;
-  }
-  bool at_end() const { return left_ == 0; }
-  void fail(std::string why) {
-    if (error.empty()) error = "The snapshot cannot be used: " + std::move(why) + ".";
-  }
-  static std::string printable(std::string text) {
-    for (char& c : text)
-      if (c < ' ' || c > '~') c = '?';
-    return text;
-  }
-  std::string error;
-
- private:
-  const uint8_t* at_;
-  size_t left_;
-};
-
-void serialize_image(Archive& ar, Image& image) {
-  ar.string(image.name, 4096);
-  ar.vector(image.bytes, most_image_bytes);
-}
-
-void serialize_ram(Archive& ar, PhysicalMemory& memory) {
-  std::span<uint8_t> ram = memory.ram();
-  auto pages = static_cast<uint32_t>(ram.size() / page_size);
-  constexpr uint32_t last = ~uint32_t{0};
-  if (!ar.is_loading()) {
-    for (uint32_t page = 0; page < pages; ++page) {
-      uint8_t* bytes = ram.data() + uint64_t{page} * page_size;
-      if (is_zero(bytes)) continue;
-      ar(page);
-      ar.bytes(bytes, page_size);
-    }
-    uint32_t end = last;
-    ar(end);
-    return;
-  }
-  // Pages of zeroes stay untouched, so that the host need not provide them.
-  for (uint32_t page = 0; page < pages; ++page)
-    if (uint8_t* bytes = ram.data() + uint64_t{page} * page_size; !is_zero(bytes)) std::memset(bytes, 0, page_size);
-  for (uint32_t page = 0, expected = 0;; expected = page + 1) {
-    ar(page);
-    if (!ar.ok() || page == last) return;
-    if (page < expected || page >= pages) return ar.fail("a page of memory is out of order");
-    ar.bytes(ram.data() + uint64_t{page} * page_size, page_size);
-  }
+std::string printable(std::string text) {
+  for (char& c : text)
+    if (c < ' ' || c > '~') c = '?';
+  return text;
 }
 
 }  // namespace
 
-void MachineConfig::serialize(Archive& ar) {
-  ar(memory_bytes, processors);
-  ar.string(cpu, 4096);
-  serialize_image(ar, kernel);
-  auto count = static_cast<uint32_t>(initrds.size());
-  ar(count);
-  ar.require(count <= 64, "there are more boot modules than the machine takes");
-  if (ar.is_loading()) initrds.resize(ar.ok() ? count : 0), initrd_arguments.resize(initrds.size());
-  initrd_arguments.resize(initrds.size());
-  for (size_t i = 0; i < initrds.size(); ++i) {
-    serialize_image(ar, initrds[i]);
-    ar.string(initrd_arguments[i], 65536);
-  }
-  ar.string(command_line, 65536);
-  serialize_image(ar, bios);
-  count = static_cast<uint32_t>(drives.size());
-  ar(count);
-  ar.require(count <= 20, "there are more drives than the machine takes");
-  if (ar.is_loading()) drives.resize(ar.ok() ? count : 0);
-  for (DriveConfig& drive : drives) {
-    serialize_image(ar, drive.image);
-    ar(drive.interface, drive.read_only);
-    ar.require(drive.interface == DriveConfig::Interface::virtio, "a drive has an unknown interface");
-  }
-  count = static_cast<uint32_t>(shared_files.size());
-  ar(count);
-  ar.require(count <= 100'000, "there are more shared files than the machine takes");
-  if (ar.is_loading()) shared_files.resize(ar.ok() ? std::min<size_t>(count, ar.remaining()) : 0);
-  for (Image& file : shared_files) serialize_image(ar, file);
-  ar(debugcon, debug_exit_port, shared_folder, no_reboot, host_clock, epoch_seconds, seed);
-  ar.require(debug_exit_port >= -1 && debug_exit_port < 0xfffd, "the debug-exit port is out of range");
-}
-
 // Everything saved but RAM and the configuration.
 void Board::serialize(Archive& ar) {
   ar(clock_, entropy_, wires_, idle_nanoseconds_, real_now_, paced_ticks_, reset_wanted_);
+  if (ar.version() >= 2) ar(exit_code_);
   cpu_.serialize(ar);
-  each_device([&](Device& device) { device.serialize(ar); });  // a drive with its disk, the share with its files
+  each_device([&](Device& device) { device.serialize(ar); });  // a drive with what was written to it, the share with its files
 }
 
 uint64_t Board::state_hash() {
@@ -187,124 +48,381 @@ uint64_t Board::state_hash() {
   return hash.value();
 }
 
-Bytes Board::save() {
-  accept({InputEvent::Kind::caches_dropped});
-  Writer writer;
-  writer.append(Bytes(magic, magic + sizeof magic));
-  Archive version = Archive::saving();
-  uint32_t number = format_version;
-  version(number);
-  writer.append(version.output());
-  writer.section("configuration", 1, [&](Archive& ar) { config_.serialize(ar); });
-  writer.section("board", 1, [&](Archive& ar) { serialize(ar); });
-  writer.section("memory", 1, [&](Archive& ar) { serialize_ram(ar, memory_); });
-  Hash hash;
-  hash.add(writer.out.data(), writer.out.size());
-  uint64_t sum = hash.value();
-  Archive end = Archive::saving();
-  end(sum);
-  writer.append(end.output());
-  return std::move(writer.out);
+// ---- Saving
+
+std::unique_ptr<SnapshotWriter> Board::save(Extent extent, std::string& error) {
+  if (extent == Extent::changes && base_ == 0) {
+    error = "There is no whole snapshot that changes could be told against; save the whole machine first, or load it.";
+    return nullptr;
+  }
+  // In a replay it cannot be an input, but it has to happen all the same.
+  if (InputEvent dropped{InputEvent::Kind::caches_dropped}; log_.replaying())
+    apply(dropped);
+  else
+    accept(dropped);
+  return std::make_unique<SnapshotWriter>(*this, extent);
 }
 
-std::unique_ptr<Machine> Machine::load(const Bytes& snapshot, MachineListener& listener, std::string& error) {
-  constexpr size_t head = sizeof magic + sizeof format_version, tail = sizeof(uint64_t);
-  if (snapshot.size() < head + tail || std::memcmp(snapshot.data(), magic, sizeof magic) != 0) {
-    error = "This is not a snapshot of Matryoshka.";
-    return nullptr;
+SnapshotWriter::SnapshotWriter(Board& board, Machine::Extent extent) : board_(board), whole_(extent == Machine::Extent::whole) {
+  Archive configuration = Archive::saving(), state = Archive::saving();
+  Hash identity;
+  if (whole_) {
+    for (DriveConfig& drive : board_.config_.drives) drive.identify();
+    board_.config_.serialize(configuration);
+    identity.add(configuration.output().data(), configuration.output().size());
+    for (Image* image : board_.config_.saved_images()) identity.add(image->bytes.data(), image->bytes.size());
   }
-  uint32_t version;
-  std::memcpy(&version, snapshot.data() + sizeof magic, sizeof version);
-  if (version > format_version) {
-    error = "The snapshot was written by a newer version of this program.";
-    return nullptr;
-  }
-  Hash hash;
-  hash.add(snapshot.data(), snapshot.size() - tail);
-  uint64_t sum;
-  std::memcpy(&sum, snapshot.data() + snapshot.size() - tail, sizeof sum);
-  if (sum != hash.value()) {
-    error = "The snapshot is damaged or incomplete: its checksum does not match.";
-    return nullptr;
-  }
-  Reader reader(snapshot.data() + head, snapshot.size() - head - tail);
-  MachineConfig config;
-  reader.section("configuration", 1, [&](Archive& ar) { config.serialize(ar); });
-  if (!reader.error.empty()) {
-    error = reader.error;
-    return nullptr;
-  }
-  std::unique_ptr<Machine> machine = create(std::move(config), listener, error);
-  if (!machine) return nullptr;
-  auto& board = static_cast<Board&>(*machine);
-  reader.section("board", 1, [&](Archive& ar) { board.serialize(ar); });
-  reader.section("memory", 1, [&](Archive& ar) { board.load_memory(ar); });
-  if (!reader.at_end()) reader.fail("something follows its last section");
-  if (!reader.error.empty()) {
-    error = reader.error;
-    return nullptr;
-  }
-  board.after_load();
-  return machine;
-}
+  board_.serialize(state);
+  identity.add(state.output().data(), state.output().size());
+  find_pages(identity);
+  identity_ = whole_ ? std::max<uint64_t>(identity.value(), 1) : 0;
 
-void Board::load_memory(Archive& ar) { serialize_ram(ar, memory_); }
-
-void Board::after_load() { cpu_.forget_caches(); }
-
-// ---- Recordings
-
-Bytes InputLog::write(uint64_t hash) const {
-  Archive ar = Archive::saving();
-  for (char c : log_magic) ar(c);
-  uint32_t version = format_version, count = static_cast<uint32_t>(events_.size());
-  ar(version, hash, count);
-  for (InputEvent event : events_) ar(event);
-  return ar.output();
-}
-
-bool InputLog::read(const Bytes& bytes, uint64_t present_hash, std::string& error) {
-  Archive ar = Archive::loading(bytes.data(), bytes.size());
-  for (char expected : log_magic) {
-    char c = 0;
-    ar(c);
-    if (c != expected) {
-      error = "This is not a recording of Matryoshka.";
-      return false;
+  Archive head = Archive::saving();
+  uint32_t format = format_version;
+  for (char c : magic) head(c);
+  head(format);
+  add(std::move(head.output()));
+  Archive identities = Archive::saving();
+  uint64_t base = whole_ ? 0 : board_.base_;
+  identities(identity_, base);
+  add_section("snapshot", identity_version, std::move(identities.output()));
+  if (whole_) {
+    add_section("configuration", configuration_version, std::move(configuration.output()));
+    for (Image* image : board_.config_.saved_images()) {
+      add_header("image", image_version, image->bytes.size());
+      sources_.push_back({{}, image->bytes});
     }
   }
-  uint32_t version = 0, count = 0;
-  uint64_t hash = 0;
-  ar(version, hash, count);
-  std::vector<InputEvent> events;
-  uint64_t last = 0;
-  for (uint32_t i = 0; i < count && ar.ok(); ++i) {
-    InputEvent event{};
-    ar(event);
-    ar.require(event.tick >= last, "its inputs are out of order");
-    last = event.tick;
-    events.push_back(std::move(event));
+  add_section("board", board_version, std::move(state.output()));
+  uint64_t length = sizeof end_of_pages;
+  for (uint32_t page : pages_) length += sizeof page + (page & zero_page ? 0 : page_size);
+  add_header("memory", memory_version, length);
+}
+
+void SnapshotWriter::add(Bytes bytes) {
+  sources_.push_back({std::move(bytes), {}});
+  sources_.back().bytes = sources_.back().own;
+}
+
+void SnapshotWriter::add_header(const char* name, uint32_t version, uint64_t length) {
+  Archive header = Archive::saving();
+  std::string text = name;
+  header.string(text, 64);
+  header(version, length);
+  add(std::move(header.output()));
+}
+
+void SnapshotWriter::add_section(const char* name, uint32_t version, Bytes body) {
+  add_header(name, version, body.size());
+  add(std::move(body));
+}
+
+// Of a whole snapshot, the pages that are not zero; of changes, those that were written.
+void SnapshotWriter::find_pages(Hash& identity) {
+  PhysicalMemory& memory = board_.memory_;
+  const uint8_t* ram = memory.ram().data();
+  auto pages = static_cast<uint32_t>(memory.ram_size() / page_size);
+  for (uint32_t page = 0; page < pages; ++page) {
+    if (!whole_ && !memory.page_dirty(page)) continue;
+    const uint8_t* bytes = ram + uint64_t{page} * page_size;
+    bool zero = is_zero(bytes);
+    if (whole_ && zero) continue;
+    pages_.push_back(zero ? page | zero_page : page);
+    if (whole_) identity.add(reinterpret_cast<const uint8_t*>(&page), sizeof page), identity.feed(bytes, page_size);
   }
-  if (ar.ok() && version > format_version) ar.fail("it was written by a newer version of this program");
-  if (ar.ok() && ar.remaining() != 0) ar.fail("something follows its last input");
-  if (ar.ok() && hash != present_hash) ar.fail("it was made with another configuration or other images");
-  if (!ar.ok()) {
-    error = "The recording cannot be used: " + ar.error() + ".";
+}
+
+void SnapshotWriter::append_pages(Bytes& piece) {
+  const uint8_t* ram = board_.memory_.ram().data();
+  for (; page_ < pages_.size() && piece.size() < piece_size; ++page_) {
+    append(piece, pages_[page_]);
+    if (pages_[page_] & zero_page) continue;
+    const uint8_t* bytes = ram + uint64_t{pages_[page_]} * page_size;
+    piece.insert(piece.end(), bytes, bytes + page_size);
+  }
+}
+
+bool SnapshotWriter::next(Bytes& piece) {
+  piece.clear();
+  if (sealed_) {
+    if (!whole_) return false;
+    board_.base_ = identity_;
+    board_.memory_.clear_dirty();
     return false;
   }
-  events_ = std::move(events);
-  next_ = 0;
-  replaying_ = true, recording_ = false;
+  while (source_ < sources_.size() && piece.size() < piece_size) {
+    std::span<const uint8_t> rest = sources_[source_].bytes.subspan(source_at_);
+    auto part = rest.first(std::min(rest.size(), piece_size - piece.size()));
+    piece.insert(piece.end(), part.begin(), part.end());
+    source_at_ += part.size();
+    if (part.size() != rest.size()) break;
+    Bytes().swap(sources_[source_].own);
+    ++source_, source_at_ = 0;
+  }
+  if (source_ == sources_.size()) append_pages(piece);
+  bool at_end = source_ == sources_.size() && page_ == pages_.size() && piece.size() < piece_size;
+  if (at_end) append(piece, end_of_pages);
+  sum_.feed(piece.data(), piece.size());
+  if (at_end) {
+    sum_.finish();
+    append(piece, sum_.value());
+    sealed_ = true;
+  }
   return true;
 }
 
-void Board::record() {
-  log_.start_hash = state_hash();
-  log_.start_recording();
+// ---- Loading
+
+SnapshotLoader::SnapshotLoader(MachineListener& listener, std::vector<DriveConfig> drives, bool has_base, Drives rule)
+    : listener_(listener), drives_(std::move(drives)), rule_(rule), in_base_(has_base), has_base_(has_base) {}
+
+SnapshotLoader::~SnapshotLoader() = default;
+
+bool SnapshotLoader::fail(std::string sentence) {
+  if (error_.empty()) error_ = std::move(sentence);
+  return false;
 }
 
-Bytes Board::recording() const { return log_.write(log_.start_hash); }
+bool SnapshotLoader::unusable(std::string why) { return fail("It cannot be used, and may be damaged: " + std::move(why) + "."); }
 
-bool Board::replay(const Bytes& log, std::string& error) { return log_.read(log, state_hash(), error); }
+bool SnapshotLoader::add(const uint8_t* data, size_t size) {
+  if (!error_.empty()) return false;
+  waiting_.insert(waiting_.end(), data, data + size);
+  while (step()) {
+  }
+  waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<ptrdiff_t>(used_));
+  used_ = 0;
+  return error_.empty();
+}
+
+// One step forward. False if more bytes are needed, or all is over.
+bool SnapshotLoader::step() {
+  if (!error_.empty()) return false;
+  switch (part_) {
+    case Part::head:
+      return read_head();
+    case Part::identity:
+      return read_identity();
+    case Part::configuration:
+      return read_configuration();
+    case Part::images:
+      return read_images();
+    case Part::board:
+      return read_board();
+    case Part::memory:
+      return read_memory();
+    case Part::checksum:
+      return read_checksum();
+    case Part::end:
+      return waiting_.size() == used_ ? false : unusable("something follows its end");
+  }
+  return false;
+}
+
+// The next bytes, once they are all there.
+bool SnapshotLoader::take(size_t size, const uint8_t*& bytes) {
+  if (waiting_.size() - used_ < size) return false;
+  bytes = waiting_.data() + used_;
+  used_ += size;
+  sum_.feed(bytes, size);
+  return true;
+}
+
+// Reads the header of a section, unless it is open already.
+bool SnapshotLoader::open(const char* name, uint32_t newest, uint64_t most) {
+  if (open_) return true;
+  Archive header = Archive::loading(waiting_.data() + used_, waiting_.size() - used_);
+  std::string found;
+  header.string(found, 64);
+  header(version_, left_);
+  constexpr size_t longest = 4 + 64 + 4 + 8;
+  if (!header.ok()) return waiting_.size() - used_ < longest ? false : unusable("a section has no name");
+  if (found != name) return unusable("it has a section '" + printable(found) + "' where '" + name + "' belongs");
+  if (version_ > newest)
+    return fail("Its section '" + found + "' was written by a newer version of this program; load it with that one.");
+  if (version_ == 0 || left_ > most) return unusable("its section '" + found + "' is larger than it can be");
+  const uint8_t* bytes;
+  open_ = true;
+  return take(waiting_.size() - used_ - header.remaining(), bytes);
+}
+
+// A section that is read in one go.
+template <class Body>
+bool SnapshotLoader::read(const char* name, uint32_t newest, uint64_t most, Body body) {
+  const uint8_t* bytes;
+  if (!open(name, newest, std::min<uint64_t>(most, SIZE_MAX / 2)) || !take(static_cast<size_t>(left_), bytes)) return false;
+  Archive ar = Archive::loading(bytes, static_cast<size_t>(left_), version_);
+  body(ar);
+  if (!ar.ok()) return unusable("in its section '" + std::string(name) + "', " + ar.error());
+  if (ar.remaining() != 0) return unusable("its section '" + std::string(name) + "' is longer than what it holds");
+  open_ = false;
+  return true;
+}
+
+bool SnapshotLoader::read_head() {
+  size_t here = std::min(waiting_.size() - used_, sizeof magic);
+  if (std::memcmp(waiting_.data() + used_, magic, here) != 0) return fail("It is not a snapshot of Matryoshka.");
+  const uint8_t* bytes;
+  if (!take(sizeof magic + sizeof format_, bytes)) return false;
+  std::memcpy(&format_, bytes + sizeof magic, sizeof format_);
+  if (format_ > format_version) return fail("It was written by a newer version of this program; load it with that one.");
+  if (format_ == 0) return unusable("it has no version");
+  part_ = format_ == 1 ? Part::configuration : Part::identity;
+  return format_ != 1 || !has_base_ ||
+         fail("It is of an older version, which knows no bases; load it without --base, and save it again.");
+}
+
+bool SnapshotLoader::read_identity() {
+  if (!read("snapshot", identity_version, 2 * sizeof identity_, [&](Archive& ar) { ar(identity_, base_identity_); }))
+    return false;
+  whole_ = base_identity_ == 0;
+  if (in_base_ && !whole_) return fail("It holds only changes itself; give the whole snapshot that they belong to.");
+  if (!in_base_ && !whole_ && !has_base_)
+    return fail("It holds only the changes since another snapshot; give that one as well, with --base FILE.");
+  if (!in_base_ && !whole_ && base_ != base_identity_)
+    return fail(
+        "It holds the changes since another snapshot than the one given with --base; give the one that it was made from.");
+  if (!in_base_ && whole_ && has_base_) return fail("It is a whole snapshot, which has no base; leave --base away.");
+  part_ = whole_ ? Part::configuration : Part::board;
+  return true;
+}
+
+bool SnapshotLoader::read_configuration() {
+  if (!read("configuration", configuration_version, format_ == 1 ? most_beside : most_names,
+            [&](Archive& ar) { config_.serialize(ar); }))
+    return false;
+  if (format_ != 1) images_ = config_.saved_images();
+  part_ = Part::images;
+  return true;
+}
+
+bool SnapshotLoader::read_images() {
+  if (image_ == images_.size()) return make_machine();
+  bool fresh = !open_;
+  if (!open("image", image_version, config_.memory_bytes + most_beside)) return false;
+  if (fresh && (image_bytes_ += left_) > config_.memory_bytes + most_beside)
+    return unusable("its images are larger than they can be");
+  auto here = static_cast<size_t>(std::min<uint64_t>(left_, waiting_.size() - used_));
+  const uint8_t* bytes;
+  (void)take(here, bytes);
+  Bytes& image = images_[image_]->bytes;
+  image.insert(image.end(), bytes, bytes + here);
+  left_ -= here;
+  if (left_ != 0) return false;
+  open_ = false;
+  ++image_;
+  return true;
+}
+
+bool SnapshotLoader::make_machine() {
+  if (std::string error = config_.attach(std::move(drives_), rule_ == Drives::spare_allowed); !error.empty()) return fail(error);
+  std::string error;
+  std::unique_ptr<Machine> machine = Machine::create(std::move(config_), listener_, error);
+  if (!machine) return unusable("its machine cannot be made (" + error.substr(0, error.size() - 1) + ")");
+  board_.reset(static_cast<Board*>(machine.release()));
+  part_ = Part::board;
+  return true;
+}
+
+// The board of a base is passed over: parts are loaded as they come into being, and once.
+bool SnapshotLoader::read_board() {
+  uint64_t most = most_beside;
+  for (const DriveConfig& drive : board_->config_.drives) most += drive.image.bytes.size() + drive.image.bytes.size() / 256;
+  if (in_base_) {
+    if (!open("board", board_version, most)) return false;
+    auto here = static_cast<size_t>(std::min<uint64_t>(left_, waiting_.size() - used_));
+    const uint8_t* bytes;
+    (void)take(here, bytes);
+    left_ -= here;
+    if (left_ != 0) return false;
+    open_ = false;
+  } else if (!read("board", board_version, most, [&](Archive& ar) { board_->serialize(ar); })) {
+    return false;
+  }
+  part_ = Part::memory;
+  return true;
+}
+
+bool SnapshotLoader::read_memory() {
+  bool fresh = !open_;
+  std::span<uint8_t> ram = board_->memory_.ram();
+  if (!open("memory", memory_version, ram.size() / page_size * (page_size + sizeof next_page_) + sizeof next_page_)) return false;
+  // What booting put there goes. Pages of zeroes stay untouched, so that the host need not provide them.
+  if (fresh && whole_)
+    for (size_t at = 0; at < ram.size(); at += page_size)
+      if (!is_zero(&ram[at])) std::memset(&ram[at], 0, page_size);
+  if (fresh) next_page_ = 0;
+  while (open_)
+    if (!read_page()) return false;
+  part_ = Part::checksum;
+  return true;
+}
+
+bool SnapshotLoader::read_page() {
+  std::span<uint8_t> ram = board_->memory_.ram();
+  uint32_t number;
+  if (left_ < sizeof number) return unusable("its list of pages has no end");
+  if (waiting_.size() - used_ < sizeof number) return false;
+  std::memcpy(&number, waiting_.data() + used_, sizeof number);
+  const uint8_t* bytes;
+  if (number == end_of_pages) {
+    if (left_ != sizeof number) return unusable("its section 'memory' is longer than what it holds");
+    open_ = false;
+    return take(sizeof number, bytes);
+  }
+  bool zero = (number & zero_page) != 0 && !whole_;
+  uint32_t page = zero ? number & ~zero_page : number;
+  size_t size = sizeof number + (zero ? 0 : page_size);
+  if (page < next_page_ || page >= ram.size() / page_size) return unusable("a page of memory is out of order");
+  if (left_ < size) return unusable("its list of pages has no end");
+  if (!take(size, bytes)) return false;
+  uint8_t* to = &ram[size_t{page} * page_size];
+  if (zero)
+    std::memset(to, 0, page_size);
+  else
+    std::memcpy(to, bytes + sizeof number, page_size);
+  if (!whole_) changed_.push_back(page);
+  next_page_ = page + 1;
+  left_ -= size;
+  return true;
+}
+
+bool SnapshotLoader::read_checksum() {
+  uint64_t sum;
+  if (waiting_.size() - used_ < sizeof sum) return false;
+  std::memcpy(&sum, waiting_.data() + used_, sizeof sum);
+  used_ += sizeof sum;
+  sum_.finish();
+  if (sum != sum_.value()) return fail("It is damaged or incomplete: its checksum does not match.");
+  part_ = Part::end;
+  return true;
+}
+
+bool SnapshotLoader::complete() {
+  if (!error_.empty()) return false;
+  if (part_ == Part::end) return true;
+  return fail(part_ == Part::head ? waiting_.empty() ? "It is empty." : "It is not a snapshot of Matryoshka."
+                                  : "It is incomplete: its end is missing.");
+}
+
+bool SnapshotLoader::end_of_base() {
+  if (!complete()) return false;
+  in_base_ = false;
+  base_ = identity_;
+  part_ = Part::head;
+  sum_ = {};
+  return true;
+}
+
+std::unique_ptr<Machine> SnapshotLoader::finish() {
+  if (!complete()) return nullptr;
+  board_->cpu_.set_a20(board_->keyboard_.a20());
+  board_->cpu_.forget_caches();
+  // Booting made pages dirty, and that is of no interest. Those in which the base differs are.
+  board_->memory_.clear_dirty();
+  for (uint32_t page : changed_) board_->memory_.mark_page_dirty(page);
+  board_->base_ = whole_ ? identity_ : base_;
+  return std::move(board_);
+}
 
 }  // namespace matryoshka

@@ -13,6 +13,7 @@
 #include "devices/machine/machine.h"
 #include "devices/machine/options.h"
 #include "devices/machine/report.h"
+#include "devices/machine/snapshot.h"
 #include "wasm-jit/engine.h"
 
 using namespace matryoshka;
@@ -36,8 +37,15 @@ class Host final : public MachineListener {
 class Compiler final : public jit::ModuleHost {
  public:
   bool instantiate(const std::vector<uint8_t>& module) override { return host_compile(module.data(), module.size()) != 0; }
-  uint32_t reserve(uint32_t count) override { return host_reserve(count); }
+  // A machine that takes another's place takes its slots too.
+  uint32_t reserve(uint32_t count) override {
+    if (first_ == 0) first_ = host_reserve(count);
+    return first_;
+  }
   bool tail_calls() const override { return host_tail_calls() != 0; }
+
+ private:
+  uint32_t first_ = 0;
 };
 
 // An instance is one machine's, so this is the one place that may be static.
@@ -45,7 +53,9 @@ struct Session {
   Host host;
   Compiler compiler;
   Options options;
+  std::unique_ptr<SnapshotLoader> loader;
   std::unique_ptr<Machine> machine;
+  std::unique_ptr<SnapshotWriter> writer;
   Bytes buffer;
   Bytes result;
 
@@ -109,15 +119,35 @@ EXPORT uint8_t* mx_shared_file(size_t size) {
   return files.back().bytes.data();
 }
 
-// Makes the machine from the plan and its files.
+// A plan with a snapshot is made from the unpacked bytes of its base, if it has one, and of the snapshot, in pieces that the
+// buffer brings. `spare_drives`: a drive of the plan that the snapshot has not is no mistake.
+EXPORT void mx_load_begin(int spare_drives) {
+  Session& s = session();
+  auto rule = spare_drives ? SnapshotLoader::Drives::spare_allowed : SnapshotLoader::Drives::all_belong;
+  s.loader = std::make_unique<SnapshotLoader>(s.host, std::move(s.options.config.drives), s.options.base.given(), rule);
+}
+EXPORT int mx_load_piece(size_t size) {
+  Session& s = session();
+  return s.loader->add(s.buffer.data(), std::min(size, s.buffer.size())) ? 0 : 1;
+}
+// After the last piece of each file, or one that was refused. `unpacked`: the file could be read to its end.
+EXPORT int mx_load_end(int of_base, int unpacked) {
+  Session& s = session();
+  if (!unpacked) s.loader->damaged();
+  bool good = of_base ? s.loader->end_of_base() : (s.machine = s.loader->finish()) != nullptr;
+  if (!good) return s.answer(refused(of_base ? s.options.base : s.options.load_state, of_base ? "base" : "snapshot", s.loader->error()));
+  return 0;
+}
+
+// Makes the machine from the plan and its files, if no snapshot has brought it.
 EXPORT int mx_create() {
   Session& s = session();
+  s.loader.reset();
   if (s.answer(check_files(s.options))) return 1;
-  const Image &snapshot = s.options.load_state, &log = s.options.replay;
   std::string error;
-  s.machine = snapshot.given() ? Machine::load(snapshot.bytes, s.host, error)
-                               : Machine::create(std::move(s.options.config), s.host, error);
-  if (!s.machine) return s.answer(snapshot.given() ? refused(snapshot, "snapshot", error) : error);
+  if (!s.machine) s.machine = Machine::create(std::move(s.options.config), s.host, error);
+  if (!s.machine) return s.answer(error);
+  const Image& log = s.options.replay;
   if (log.given() && !s.machine->replay(log.bytes, error)) {
     s.machine.reset();
     return s.answer(refused(log, "recording", error));
@@ -156,8 +186,21 @@ EXPORT void mx_stats(double wall_seconds, double peak_memory_bytes, unsigned sta
   s.answer(stats_json(s.machine->stats(), {"wasm", wall_seconds, count(peak_memory_bytes), ended, status}));
 }
 EXPORT void mx_describe() { session().answer(session().machine->describe_processor()); }
+EXPORT void mx_boot_error() { session().answer(session().machine->boot_error()); }
 
-EXPORT void mx_save() { session().result = session().machine->save(); }
+// Begins a snapshot; nothing but mx_save_piece() may be called until that answers 0. The result is a piece if it answers 1.
+EXPORT int mx_save_begin(int changes) {
+  Session& s = session();
+  std::string error;
+  s.writer = s.machine->save(changes ? Machine::Extent::changes : Machine::Extent::whole, error);
+  return s.answer(error);
+}
+EXPORT int mx_save_piece() {
+  Session& s = session();
+  if (s.writer->next(s.result)) return 1;
+  s.writer.reset();
+  return 0;
+}
 EXPORT void mx_record() { session().machine->record(); }
 EXPORT void mx_recording() { session().result = session().machine->recording(); }
 // Large results are given back when they have been read.
