@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
 
 import { Core } from "../web/core.js";
 import { compileCore, instantiateCore } from "../web/loader.js";
@@ -33,4 +34,8 @@ test("the memory asked for follows the machine", async () => {
   const small = await size("16M"), large = await size("256M");
   assert.ok(small < 16 + 64, `${small} MB for 16 MB`);
   assert.ok(large < 256 + 64, `${large} MB for 256 MB`);
+});
+
+test("the core stays small: under 600 KB as it travels", () => {
+  assert.ok(gzipSync(bytes).length < 600_000);
 });
