@@ -15,7 +15,7 @@ const page = readFileSync(fileURLToPath(new URL("../docs/baremetal.md", import.m
 for (const name of programs) {
   describe(`baremetal: ${name}`, () => {
     const image = assemble(name);
-    for (const engine of ["Matryoshka", "Matryoshka (wasm)"]) {
+    for (const engine of ["Matryoshka", "Matryoshka (wasm)", "Matryoshka (wasm, all compiled)"]) {
       test(engine, () => {
         const { tests, output } = runProgram(name, engines[engine], image);
         assert.notEqual(tests.length, 0, "the program's table is empty");

@@ -42,6 +42,16 @@ describe("boot", () => {
     equalHashes([...small32, "--hash-every", "10M", "--until", "INIT-READY"], 5);
   });
 
+  for (const [bits, small] of [[64, small64], [32, small32]])
+    test(`${bits} bits: the same states when everything is compiled before it runs`, () => {
+      const boot = [...small, "--hash-every", "10M", "--until", "INIT-READY"];
+      const compiled = run("wasm", ...boot, "--jit-after", "1", "--stats", at("stats"));
+      assert.equal(compiled.status, 0, compiled.complaint);
+      assert.deepEqual(compiled.hashes, run("native", ...boot).hashes);
+      const { instructions } = JSON.parse(readFileSync(at("stats")));
+      assert.ok(instructions.regions > 10 * instructions.interpreter, "hardly anything should have been interpreted");
+    });
+
   test("the JIT changes nothing that a guest can see, over a whole run of a program", () => {
     const job = ["--hash-every", "50M", "--until", "job done"];
     const command = "console=ttyS0 quiet cmd=sh,-c,i=0;while,[,$i,-lt,20000,];do,i=$((i+1));done;echo,job,done";

@@ -61,7 +61,7 @@ class Board final : public Machine, private ProcessorHost {
   void pace(uint64_t real_nanoseconds) override;
   uint64_t nanoseconds_until_wake() const override;
   uint64_t ticks() const override { return clock_.ticks; }
-  void compile_with(jit::ModuleHost& host) override;
+  void compile_with(jit::ModuleHost& host, uint64_t after) override;
   MachineStats stats() const override;
   uint64_t state_hash() override;
   std::unique_ptr<SnapshotWriter> save(Extent extent, std::string& error) override;

@@ -279,8 +279,9 @@ void Board::triple_fault() {
     request_reset();
 }
 
-void Board::compile_with(jit::ModuleHost& host) {
+void Board::compile_with(jit::ModuleHost& host, uint64_t after) {
   jit_ = std::make_unique<jit::Engine>(cpu_, host);
+  if (after) jit_->hot = static_cast<uint32_t>(std::min<uint64_t>(after, 1u << 30));
   cpu_.set_regions(jit_.get());
 }
 

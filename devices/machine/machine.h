@@ -106,7 +106,8 @@ class Machine {
   virtual ~Machine() = default;
 
   // From now on hot code is compiled, if the host can: a page or Node, not a native program. The guest cannot tell.
-  virtual void compile_with(jit::ModuleHost& host) = 0;
+  // What has run for `after` instructions is compiled; 0 leaves that to the JIT.
+  virtual void compile_with(jit::ModuleHost& host, uint64_t after) = 0;
 
   // Runs for about `ticks` more ticks. Under the virtual clock a halted guest skips to its next event.
   virtual StopReason run(uint64_t ticks) = 0;

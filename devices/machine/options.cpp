@@ -328,6 +328,8 @@ const Row table[] = {
        return v.empty() ? std::string("-cpu needs a model, such as default or nehalem,-x2apic.") : std::string();
      }},
     {"engine", "KIND", Group::machine, "what runs the instructions: jit compiles hot code to WebAssembly, interp interprets all; the guest cannot tell", read_engine},
+    {"jit-after", "N", Group::machine, "compile what has run for N instructions; 1 compiles everything, which is slow and for tests",
+     [](Options& o, const std::string& v) { return read_count(v, "--jit-after", o.jit_after); }},
     {"clock", "KIND", Group::machine,
      "virtual repeats bit for bit, host follows real time; if not given: host for somebody at a terminal, virtual for a run that "
      "a program drives",

@@ -34,6 +34,7 @@ struct Options {
   Image replay;      // a recording to follow
 
   enum class Engine : uint8_t { best, interpreter, jit } engine = Engine::best;  // best: jit where there is one
+  uint64_t jit_after = 0;  // instructions from a place on before it is compiled; 0: what the JIT thinks best
   Sink serial{Sink::Kind::terminal, {}};
   Sink debugcon;
   std::string share;  // the folder that the guest sees as 9p `share`

@@ -5,7 +5,8 @@ import { fileURLToPath } from "node:url";
 import { assemble, engines, programs, readable, runProgram } from "./engines.mjs";
 
 const page = fileURLToPath(new URL("../../docs/baremetal.md", import.meta.url));
-const names = Object.keys(engines);
+// How our own code is run makes no row of its own: the tests hold the three to be equal.
+const names = Object.keys(engines).filter((name) => !name.includes("all compiled"));
 
 const results = programs.map((program) => {
   const image = assemble(program);

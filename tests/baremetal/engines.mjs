@@ -64,7 +64,7 @@ function bochs(image, place) {
   return stdout;
 }
 
-export const engines = { "Matryoshka": ours("--native"), "Matryoshka (wasm)": ours(), "Bochs 2.7": bochs, "QEMU TCG": qemu };
+export const engines = { "Matryoshka": ours("--native"), "Matryoshka (wasm)": ours(), "Matryoshka (wasm, all compiled)": ours("--jit-after", "1"), "Bochs 2.7": bochs, "QEMU TCG": qemu };
 
 // Every test that the program's table names, with what the engine's lines say: { name, outcome, noted, expected }.
 export function runProgram(program, engine, image = assemble(program)) {

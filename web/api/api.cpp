@@ -152,7 +152,7 @@ EXPORT int mx_create() {
     s.machine.reset();
     return s.answer(refused(log, "recording", error));
   }
-  if (s.options.engine != Options::Engine::interpreter) s.machine->compile_with(s.compiler);
+  if (s.options.engine != Options::Engine::interpreter) s.machine->compile_with(s.compiler, s.options.jit_after);
   s.options = {};
   return 0;
 }
