@@ -1,9 +1,11 @@
 // How an Op finds its code: a case of the interpreter's switch, or a function in a table.
 #pragma once
 
+#include <array>
 #include <cstdint>
 
 #include "cpu/instruction.h"
+#include "cpu/isa.h"
 
 namespace matryoshka {
 
@@ -26,7 +28,8 @@ enum : uint16_t {
 // The case for this instance, or handler_cold.
 uint16_t hot_handler(uint16_t id);
 
-// The function for this instance; null where the table has no such row.
-Handler handler_for(uint16_t id);
+// The function for each instance; null where the instruction table has no such row.
+extern const std::array<Handler, row_count * 8> handler_table;
+inline Handler handler_for(uint16_t id) { return handler_table[id]; }
 
 }  // namespace matryoshka

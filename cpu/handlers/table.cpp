@@ -1,7 +1,6 @@
 // The functions of all inline rows, one for each width and operand shape.
 #include "cpu/handlers/instances.h"
 
-#include <array>
 #include <utility>
 
 namespace matryoshka {
@@ -27,10 +26,8 @@ constexpr std::array<Handler, sizeof...(Ids)> make_table(std::index_sequence<Ids
   return {handler_of<Ids>()...};
 }
 
-constexpr auto table = make_table(std::make_index_sequence<row_count * 8>{});
-
 }  // namespace
 
-Handler handler_for(uint16_t id) { return table[id]; }
+constinit const std::array<Handler, row_count * 8> handler_table = make_table(std::make_index_sequence<row_count * 8>{});
 
 }  // namespace matryoshka
