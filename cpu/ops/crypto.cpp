@@ -91,23 +91,33 @@ Packed key_generation_assist(Packed, Packed s, uint8_t constant) {
   return Lanes<uint32_t>{x1, std::rotr(x1, 8) ^ constant, x3, std::rotr(x3, 8) ^ constant};
 }
 
-// ---- "PCLMULQDQ": four bits of one factor at a time
+// ---- "PCLMULQDQ", with ordinary multiplications
 
+namespace {
+
+// Of each factor every fourth bit at a time: a place of the product then gets at most 8 ones from these, and their sum stays below
+// 16, inside the four bits up to the next place. Its lowest bit is the sum without carries.
+uint64_t multiply_halves(uint64_t a, uint64_t b) {
+  constexpr uint64_t every_fourth = 0x1111111111111111;
+  uint64_t x[4], y[4], product = 0;
+  for (unsigned i = 0; i < 4; ++i) x[i] = a & every_fourth << i, y[i] = b & every_fourth << i;
+  for (unsigned place = 0; place < 4; ++place) {
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < 4; ++i) sum ^= x[i] * y[(place - i) & 3];
+    product |= sum & every_fourth << place;
+  }
+  return product;
+}
+
+}  // namespace
+
+// Three products of 32 bits by Karatsuba's rule.
 Packed carryless_multiply(Packed d, Packed s, uint8_t which) {
   const uint64_t a = which & 1 ? d.high() : d.low(), b = which & 16 ? s.high() : s.low();
-  struct Product {
-    uint64_t low = 0, high = 0;
-  } multiple[16];
-  for (unsigned i = 1; i < 16; ++i) {
-    const Product& half = multiple[i / 2];
-    multiple[i] = {half.low << 1 ^ (i & 1 ? a : 0), half.high << 1 | half.low >> 63};
-  }
-  Product sum;
-  for (int shift = 60; shift >= 0; shift -= 4) {
-    const Product& m = multiple[b >> shift & 15];
-    sum = {(sum.low << 4) ^ m.low, (sum.high << 4 | sum.low >> 60) ^ m.high};
-  }
-  return {sum.low, sum.high};
+  const uint64_t a_low = static_cast<uint32_t>(a), b_low = static_cast<uint32_t>(b);
+  const uint64_t low = multiply_halves(a_low, b_low), high = multiply_halves(a >> 32, b >> 32);
+  const uint64_t middle = multiply_halves(a_low ^ a >> 32, b_low ^ b >> 32) ^ low ^ high;
+  return {low ^ middle << 32, high ^ middle >> 32};
 }
 
 // ---- SHA-1. The registers hold A in the highest doubleword, as the manual has it; E comes in the highest doubleword of s.
