@@ -122,16 +122,27 @@ inline Packed duplicate_odd(Packed, Packed s) {
 // "PMOVMSKB", "MOVMSKPS", "MOVMSKPD": the signs of all lanes.
 template <class T>
 unsigned sign_mask(Packed s) {
+#ifdef __wasm_simd128__
+  if constexpr (sizeof(T) == 1) return static_cast<unsigned>(__builtin_wasm_bitmask_i8x16(s.as<int8_t>()));
+  if constexpr (sizeof(T) == 2) return static_cast<unsigned>(__builtin_wasm_bitmask_i16x8(s.as<int16_t>()));
+#elif defined(__SSE2__)
+  typedef char Bytes __attribute__((vector_size(16)));
+  if constexpr (sizeof(T) == 1) return static_cast<unsigned>(__builtin_ia32_pmovmskb128(__builtin_bit_cast(Bytes, s.bits)));
+  if constexpr (sizeof(T) == 2) {
+    const auto words = __builtin_bit_cast(Lanes<int16_t>, s.bits);  // saturated to bytes they keep their signs
+    return static_cast<unsigned>(__builtin_ia32_pmovmskb128(__builtin_ia32_packsswb128(words, Lanes<int16_t>{})));
+  }
+#else
   if constexpr (sizeof(T) == 1) {
     // The multiplication gathers bit 7 of each byte of a quadword in the top byte.
     auto gather = [](uint64_t v) { return static_cast<unsigned>((v >> 7 & 0x0101010101010101) * 0x0102040810204080 >> 56); };
     return gather(s.low()) | gather(s.high()) << 8;
-  } else {
-    auto v = s.as<std::make_unsigned_t<T>>();
-    unsigned mask = 0;
-    for (unsigned i = 0; i < lane_count<T>; ++i) mask |= static_cast<unsigned>(v[i] >> (sizeof(T) * 8 - 1)) << i;
-    return mask;
   }
+#endif
+  auto v = s.as<std::make_unsigned_t<T>>();
+  unsigned mask = 0;
+  for (unsigned i = 0; i < lane_count<T>; ++i) mask |= static_cast<unsigned>(v[i] >> (sizeof(T) * 8 - 1)) << i;
+  return mask;
 }
 
 }  // namespace matryoshka::lanes

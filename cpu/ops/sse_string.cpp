@@ -26,22 +26,30 @@ uint32_t aggregate(Packed first, unsigned first_length, Packed second, unsigned 
   const auto a = first.as<T>(), b = second.as<T>();
   const uint32_t all = ones(count), valid_a = ones(first_length), valid_b = ones(second_length);
   auto bits = [](Packed mask) { return lanes::sign_mask<T>(mask); };
-  uint32_t result = 0;
+  // Elements by number from memory: a vector's cannot be picked by a variable.
+  T elements[count];
+  std::memcpy(elements, &a, sizeof elements);
   switch (aggregation) {
-    case equal_any:
-      for (unsigned i = 0; i < first_length; ++i) result |= bits(b == every<T>(a[i]));
-      return result & valid_b;
-    case ranges:
-      for (unsigned i = 0; i + 1 < first_length; i += 2) result |= bits((b >= every<T>(a[i])) & (b <= every<T>(a[i + 1])));
-      return result & valid_b;
+    case equal_any: {
+      auto any = b != b;
+      for (unsigned i = 0; i < first_length; ++i) any |= b == every<T>(elements[i]);
+      return bits(any) & valid_b;
+    }
+    case ranges: {
+      auto any = b != b;
+      for (unsigned i = 0; i + 1 < first_length; i += 2) any |= (b >= every<T>(elements[i])) & (b <= every<T>(elements[i + 1]));
+      return bits(any) & valid_b;
+    }
     case equal_each:
       // Beyond both ends is equal, beyond one of them is not.
       return (bits(a == b) & valid_a & valid_b) | (all & ~valid_a & ~valid_b);
-    default:
+    default: {
       // Where does the first string stand inside the second, as far as the second goes? Places beyond the register do not count.
-      result = all;
-      for (unsigned i = 0; i < first_length; ++i) result &= (bits(b == every<T>(a[i])) & valid_b) >> i | (all & ~(all >> i));
+      uint32_t result = all;
+      for (unsigned i = 0; i < first_length && result != 0; ++i)
+        result &= (bits(b == every<T>(elements[i])) & valid_b) >> i | (all & ~(all >> i));
       return result;
+    }
   }
 }
 
