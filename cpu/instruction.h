@@ -76,4 +76,13 @@ struct Op {
 };
 static_assert(sizeof(Op) == 32);
 
+// What an x87 Op, which has no immediate, carries in its place: what FOP and FDS become.
+struct X87Pointers {
+  uint16_t opcode;        // the low three bits of the first byte, and ModRM
+  uint16_t data_segment;  // a SegmentName: the one that the instruction names or implies, flat or not
+
+  int64_t immediate() const { return opcode | data_segment << 16; }
+  static X87Pointers of(const Op& op) { return {static_cast<uint16_t>(op.immediate), static_cast<uint16_t>(op.immediate >> 16)}; }
+};
+
 }  // namespace matryoshka

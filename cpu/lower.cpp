@@ -30,9 +30,15 @@ void find_uses(const OperandList& operands, FieldUse& reg, FieldUse& rm) {
   }
 }
 
+// Prefixes for the other four count for nothing in 64-bit mode.
+Segments named_segment(const Instruction& in, const CodeMode& mode) {
+  bool override_counts = mode.code_bits != 64 || in.override_segment == Segments::fs || in.override_segment == Segments::gs;
+  if (in.override_segment != Segments::none && override_counts) return in.override_segment;
+  return in.base == RSP || in.base == RBP ? Segments::ss : Segments::ds;
+}
+
 Segments effective_segment(const Instruction& in, const CodeMode& mode) {
-  bool stack_default = in.base == RSP || (in.base == RBP && in.base != Instruction::no_register);
-  Segments segment = in.override_segment != Segments::none ? in.override_segment : stack_default ? Segments::ss : Segments::ds;
+  Segments segment = named_segment(in, mode);
   if (mode.code_bits == 64 && segment != Segments::fs && segment != Segments::gs) return Segments::none;
   // CS is as flat as the rest but cannot be written, so it stays and is checked.
   bool flat = segment == Segments::ds || segment == Segments::es || segment == Segments::ss;
@@ -56,6 +62,11 @@ Op lower(const Instruction& in, const CodeMode& mode, unsigned offset) {
   op.reg = reg.general ? general_offset(in.reg, reg.byte, in.rex) : in.reg;
   op.rm = rm.general ? general_offset(in.rm, rm.byte, in.rex) : in.rm;
   op.extra = in.vex ? static_cast<uint8_t>(in.vex_register * 8) : static_cast<uint8_t>(in.immediate2);
+  if (row.attributes & attribute::X87_STATE) {
+    unsigned modrm = (in.is_memory ? in.mod : 3u) << 6 | (in.reg & 7u) << 3 | (in.rm & 7u);
+    auto segment = static_cast<uint16_t>(named_segment(in, mode));
+    op.immediate = X87Pointers{static_cast<uint16_t>((in.opcode & 7u) << 8 | modrm), segment}.immediate();
+  }
   if (operands.operand[0].kind == OperandClass::far_pointer) op.immediate = in.immediate | static_cast<int64_t>(in.immediate2) << 32;
 
   op.base = in.base == Instruction::no_register    ? zero_slot

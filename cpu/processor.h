@@ -105,12 +105,14 @@ class Processor final : private CodeWatcher, private LocalApicHost {
     auto slot = [this](unsigned offset) { return state.gpr[offset / 8]; };
     return (slot(op.base) + (slot(op.index) << op.scale) + static_cast<uint64_t>(op.displacement)) & op.address_mask();
   }
-  // The linear address of the operand that ModRM names, its segment's limit and type checked where the mode has such.
-  [[nodiscard]] bool linear_address(const Op& op, uint64_t beyond, unsigned size, AccessKind kind, uint64_t& linear) {
-    uint64_t offset = (effective_address(op) + beyond) & op.address_mask();
+  [[nodiscard]] bool operand_address(const Op& op, uint64_t offset, unsigned size, AccessKind kind, uint64_t& linear) {
     if (op.flags & Op::checked) [[unlikely]] return segment_address(op.segment, offset, size, kind, linear);
     linear = offset + segment_base_[op.segment];
     return true;
+  }
+  // The linear address of the operand that ModRM names, its segment's limit and type checked where the mode has such.
+  [[nodiscard]] bool linear_address(const Op& op, uint64_t beyond, unsigned size, AccessKind kind, uint64_t& linear) {
+    return operand_address(op, (effective_address(op) + beyond) & op.address_mask(), size, kind, linear);
   }
   [[nodiscard]] bool linear_address(const Op& op, unsigned size, AccessKind kind, uint64_t& linear) {
     return linear_address(op, 0, size, kind, linear);
@@ -136,6 +138,17 @@ class Processor final : private CodeWatcher, private LocalApicHost {
   [[nodiscard]] bool write_rm(const Op& op, uint64_t value);
   uint64_t read_gpr(unsigned offset, unsigned bits) const;
   void write_gpr(unsigned offset, unsigned bits, uint64_t value);
+  // The same at an offset that the caller has from effective_address().
+  template <class T>
+  [[nodiscard]] bool load_at(const Op& op, uint64_t offset, T& value) {
+    uint64_t linear;
+    return operand_address(op, offset, sizeof(T), AccessKind::read, linear) && load(op, linear, value);
+  }
+  template <class T>
+  [[nodiscard]] bool store_at(const Op& op, uint64_t offset, const T& value) {
+    uint64_t linear;
+    return operand_address(op, offset, sizeof(T), AccessKind::write, linear) && store(op, linear, value);
+  }
   template <class T>
   [[nodiscard]] bool load_operand(const Op& op, T& value) {  // a memory operand of any plain type
     uint64_t linear;

@@ -574,7 +574,13 @@ TEST_CASE("FIP, FOP and FDP name the last instruction that is not a control inst
       {Mode::long64, "df 45 00", 0x745, 0x200000, 0x18},
       {Mode::long64, "df 04 24", 0x704, 0x200000, 0x18},
       {Mode::long64, "df 05 10 00 00 00", 0x705, 0x100016, 0x10},
+      {Mode::long64, "df 42 00", 0x742, 0x200000, 0x10},  // longer than need be
+      {Mode::long64, "df 82 08 00 00 00", 0x782, 0x200008, 0x10},
       {Mode::long64, "64 df 02", 0x702, 0x200000, 0x20},
+      {Mode::long64, "36 df 02", 0x702, 0x200000, 0x10},  // counts for nothing in 64-bit mode
+      {Mode::protected32, "36 df 02", 0x702, 0x200000, 0x18},
+      {Mode::protected32, "2e df 02", 0x702, 0x200000, 0x08},
+      {Mode::protected32, "3e df 45 00", 0x745, 0x200000, 0x10},
       {Mode::protected32, "df 05 00 00 20 00", 0x705, 0x200000, 0x10},
       {Mode::protected16, "df 02", 0x702, 0x7800, 0x18},        // [bp+si]
       {Mode::protected16, "df 46 10", 0x746, 0x4010, 0x18},     // [bp+16]

@@ -51,6 +51,16 @@ constexpr WideProduct full_product(u128 a, u128 b) {
 // The product of two fractions, truncated.
 constexpr u128 multiply_fractions(u128 a, u128 b) { return full_product(a, b).high; }
 
+struct ShortQuotient {
+  uint64_t quotient, remainder;
+};
+
+// For high_half(a) < b, so that the quotient fits.
+constexpr ShortQuotient divide_short(u128 a, uint64_t b) {
+  const auto quotient = uint64_t(a / b);
+  return {quotient, low_half(a) - quotient * b};
+}
+
 struct WideQuotient {
   uint64_t digit;
   u128 rest;

@@ -29,7 +29,7 @@ T get(const uint8_t* image, unsigned offset) {
 
 void write_x87(const X87State& x87, bool wide, uint8_t* image) {
   put(image, 0, x87.control);
-  put(image, 2, x87.status);
+  put<uint16_t>(image, 2, x87.status);
   put(image, 4, uint16_t{x87.valid});
   put(image, 6, x87.opcode);
   if (wide) {

@@ -3,9 +3,7 @@
 namespace matryoshka::x87 {
 
 template <class Format>
-bool arithmetic_memory(Processor& cpu, const Op& op, Arithmetic operation) {
-  Format source;
-  if (!enter(cpu) || !cpu.load_operand(op, source)) return false;
+bool arithmetic_memory(Processor& cpu, const Op& op, const Format& source, Arithmetic operation) {
   record(cpu, op);
   X87State& x87 = cpu.state.x87;
   replace(x87, 0, x87.empty(0), [&](fp::Environment& e) {
@@ -14,19 +12,19 @@ bool arithmetic_memory(Processor& cpu, const Op& op, Arithmetic operation) {
   });
   return true;
 }
-template bool arithmetic_memory<fp::Binary32>(Processor&, const Op&, Arithmetic);
-template bool arithmetic_memory<fp::Binary64>(Processor&, const Op&, Arithmetic);
-template bool arithmetic_memory<int16_t>(Processor&, const Op&, Arithmetic);
-template bool arithmetic_memory<int32_t>(Processor&, const Op&, Arithmetic);
+template bool arithmetic_memory(Processor&, const Op&, const fp::Binary32&, Arithmetic);
+template bool arithmetic_memory(Processor&, const Op&, const fp::Binary64&, Arithmetic);
+template bool arithmetic_memory(Processor&, const Op&, const int16_t&, Arithmetic);
+template bool arithmetic_memory(Processor&, const Op&, const int32_t&, Arithmetic);
 
 bool arithmetic_registers(Processor& cpu, const Op& op, Arithmetic operation, unsigned destination, unsigned source,
-                          unsigned pops) {
+                          bool pops) {
   if (!enter(cpu)) return false;
   record(cpu, op);
   X87State& x87 = cpu.state.x87;
   const bool takes_effect = replace(x87, destination, x87.empty(destination) || x87.empty(source),
                                     [&](fp::Environment& e) { return operation(x87.st(destination), x87.st(source), e); });
-  if (takes_effect) pop(x87, pops);
+  if (takes_effect && pops) pop(x87);
   return true;
 }
 
@@ -56,10 +54,10 @@ bool remainder(Processor& cpu, const Op& op, fp::Remainder (*operation)(fp::Floa
     has_quotient = fp::classify(result.value) > fp::Class::quiet_nan;
     return result.value;
   });
-  x87.status &= static_cast<uint16_t>(~status::C2);
+  x87.status.change(status::C2, 0);
   if (!takes_effect || !has_quotient) return true;
   constexpr uint16_t all_codes = status::C0 | status::C1 | status::C2 | status::C3;
-  x87.status = static_cast<uint16_t>((x87.status & ~all_codes) | codes);
+  x87.status.change(all_codes, codes);
   return true;
 }
 
@@ -77,7 +75,7 @@ bool fsqrt(Processor& cpu, const Op& op) {
 bool frndint(Processor& cpu, const Op& op) {
   return unary(cpu, op, [](fp::Float80 a, fp::Environment& e) { return fp::round_to_integer(a, e); });
 }
-bool fscale(Processor& cpu, const Op& op) { return arithmetic_registers(cpu, op, fp::scale, 0, 1, 0); }
+bool fscale(Processor& cpu, const Op& op) { return arithmetic_registers(cpu, op, fp::scale, 0, 1, false); }
 bool fprem(Processor& cpu, const Op& op) { return remainder(cpu, op, fp::remainder_truncated); }
 bool fprem1(Processor& cpu, const Op& op) { return remainder(cpu, op, fp::remainder_nearest); }
 

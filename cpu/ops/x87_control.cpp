@@ -44,7 +44,7 @@ bool fldcw(Processor& cpu, const Op& op) {
 }
 
 bool fnstcw(Processor& cpu, const Op& op) { return cpu.store_operand(op, cpu.state.x87.control); }
-bool fnstsw_m16(Processor& cpu, const Op& op) { return cpu.store_operand(op, cpu.state.x87.status); }
+bool fnstsw_m16(Processor& cpu, const Op& op) { return cpu.store_operand<uint16_t>(op, cpu.state.x87.status); }
 bool fnstsw_ax(Processor& cpu, const Op&) {
   cpu.gpr_at<uint16_t>(RAX * 8) = cpu.state.x87.status;
   return true;

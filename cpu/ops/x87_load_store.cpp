@@ -1,7 +1,6 @@
 #include "cpu/ops/x87_load_store.h"
 
-#include <utility>
-
+#include "cpu/float/float80_common.h"
 #include "cpu/ops/x87.h"
 
 namespace matryoshka::x87 {
@@ -41,8 +40,19 @@ void push_result(X87State& x87, Load load) {
 template <class Format>
 bool load(Processor& cpu, const Op& op) {
   Format source;
-  if (!enter(cpu) || !cpu.load_operand(op, source)) return false;
-  record(cpu, op);
+  const uint64_t offset = cpu.effective_address(op);
+  if (!enter(cpu) || !cpu.load_at(op, offset, source)) return false;
+  record_instruction(cpu, op);
+  record_operand(cpu, op, offset);
+  if constexpr (requires { fp::common::widen(source); }) {
+    X87State& x87 = cpu.state.x87;
+    const fp::common::Result widened = fp::common::widen(source);
+    if (widened.common && x87.empty(7)) [[likely]] {
+      report(x87, 0);
+      push(x87, widened.value());
+      return true;
+    }
+  }
   push_result(cpu.state.x87, [&](fp::Environment& e) { return from_memory(source, e); });
   return true;
 }
@@ -60,11 +70,40 @@ Format to_memory(fp::Float80 a, fp::Environment& e) {
   if constexpr (std::is_same_v<Format, PackedDecimal>) return fp::to_packed_decimal(a, e);
 }
 
-// An unmasked exception other than an inexact result leaves memory and stack alone.
 template <class Format>
-bool store(Processor& cpu, const Op& op, unsigned pops, bool truncate = false) {
-  if (!enter(cpu)) return false;
+constexpr bool is_integer = std::is_integral_v<Format>;
+template <class Format>
+constexpr bool is_binary = std::is_same_v<Format, fp::Binary32> || std::is_same_v<Format, fp::Binary64>;
+
+// In the common case.
+template <class Format>
+fp::common::Stored<Format> to_memory_common(const X87State& x87, bool truncate) {
+  const fp::Float80 a = value_of(x87.registers[x87.top()]);
+  if constexpr (is_integer<Format>)
+    return fp::common::to_integer<Format>(a, truncate ? fp::Rounding::zero : environment(x87).rounding);
+  else
+    return fp::common::narrow<Format>(a);
+}
+
+// An unmasked exception other than an inexact result leaves memory and stack alone.
+template <class Format, unsigned pops>
+bool store(Processor& cpu, const Op& op, bool truncate = false) {
   X87State& x87 = cpu.state.x87;
+  if constexpr (is_integer<Format> || is_binary<Format>) {
+    if ((is_integer<Format> ? all_masked(x87) : rounds_to_nearest(x87)) && !x87.empty(0)) [[likely]] {
+      const auto stored = to_memory_common<Format>(x87, truncate);
+      if (stored.common) [[likely]] {
+        const uint64_t offset = cpu.effective_address(op);
+        if (!cpu.store_at(op, offset, stored.value)) return false;
+        record_instruction(cpu, op);
+        record_operand(cpu, op, offset);
+        report_masked(x87, stored.status);
+        pop<pops>(x87);
+        return true;
+      }
+    }
+  }
+  if (!enter(cpu)) return false;
   fp::Environment e = environment(x87);
   if (truncate) e.rounding = fp::Rounding::zero;
   const bool underflow = x87.empty(0);
@@ -76,15 +115,16 @@ bool store(Processor& cpu, const Op& op, unsigned pops, bool truncate = false) {
     (void)stack_underflow(x87);
   else
     report(x87, e.status());
-  if (takes_effect) pop(x87, pops);
+  if (takes_effect) pop<pops>(x87);
   return true;
 }
 
-bool store_register(Processor& cpu, const Op& op, unsigned pops) {
+template <unsigned pops>
+bool store_register(Processor& cpu, const Op& op) {
   if (!enter(cpu)) return false;
   record(cpu, op);
   X87State& x87 = cpu.state.x87;
-  if (replace(x87, register_operand(op), x87.empty(0), [&](fp::Environment&) { return x87.st(0); })) pop(x87, pops);
+  if (replace(x87, register_operand(op), x87.empty(0), [&](fp::Environment&) { return value_of(x87.st(0)); })) pop<pops>(x87);
   return true;
 }
 
@@ -107,7 +147,7 @@ bool fld_register(Processor& cpu, const Op& op) {
   if (x87.empty(source)) {
     if (stack_underflow(x87)) push(x87, fp::float80_indefinite);
   } else {
-    push_result(x87, [&](fp::Environment&) { return x87.st(source); });
+    push_result(x87, [&](fp::Environment&) { return value_of(x87.st(source)); });
   }
   return true;
 }
@@ -119,30 +159,30 @@ bool load_constant(Processor& cpu, const Op& op, fp::Constant which) {
   return true;
 }
 
-bool fst_m32(Processor& cpu, const Op& op) { return store<fp::Binary32>(cpu, op, 0); }
-bool fst_m64(Processor& cpu, const Op& op) { return store<fp::Binary64>(cpu, op, 0); }
-bool fstp_m32(Processor& cpu, const Op& op) { return store<fp::Binary32>(cpu, op, 1); }
-bool fstp_m64(Processor& cpu, const Op& op) { return store<fp::Binary64>(cpu, op, 1); }
-bool fstp_m80(Processor& cpu, const Op& op) { return store<Memory80>(cpu, op, 1); }
-bool fist_m16(Processor& cpu, const Op& op) { return store<int16_t>(cpu, op, 0); }
-bool fist_m32(Processor& cpu, const Op& op) { return store<int32_t>(cpu, op, 0); }
-bool fistp_m16(Processor& cpu, const Op& op) { return store<int16_t>(cpu, op, 1); }
-bool fistp_m32(Processor& cpu, const Op& op) { return store<int32_t>(cpu, op, 1); }
-bool fistp_m64(Processor& cpu, const Op& op) { return store<int64_t>(cpu, op, 1); }
-bool fisttp_m16(Processor& cpu, const Op& op) { return store<int16_t>(cpu, op, 1, true); }
-bool fisttp_m32(Processor& cpu, const Op& op) { return store<int32_t>(cpu, op, 1, true); }
-bool fisttp_m64(Processor& cpu, const Op& op) { return store<int64_t>(cpu, op, 1, true); }
-bool fbstp(Processor& cpu, const Op& op) { return store<PackedDecimal>(cpu, op, 1); }
+bool fst_m32(Processor& cpu, const Op& op) { return store<fp::Binary32, 0>(cpu, op); }
+bool fst_m64(Processor& cpu, const Op& op) { return store<fp::Binary64, 0>(cpu, op); }
+bool fstp_m32(Processor& cpu, const Op& op) { return store<fp::Binary32, 1>(cpu, op); }
+bool fstp_m64(Processor& cpu, const Op& op) { return store<fp::Binary64, 1>(cpu, op); }
+bool fstp_m80(Processor& cpu, const Op& op) { return store<Memory80, 1>(cpu, op); }
+bool fist_m16(Processor& cpu, const Op& op) { return store<int16_t, 0>(cpu, op); }
+bool fist_m32(Processor& cpu, const Op& op) { return store<int32_t, 0>(cpu, op); }
+bool fistp_m16(Processor& cpu, const Op& op) { return store<int16_t, 1>(cpu, op); }
+bool fistp_m32(Processor& cpu, const Op& op) { return store<int32_t, 1>(cpu, op); }
+bool fistp_m64(Processor& cpu, const Op& op) { return store<int64_t, 1>(cpu, op); }
+bool fisttp_m16(Processor& cpu, const Op& op) { return store<int16_t, 1>(cpu, op, true); }
+bool fisttp_m32(Processor& cpu, const Op& op) { return store<int32_t, 1>(cpu, op, true); }
+bool fisttp_m64(Processor& cpu, const Op& op) { return store<int64_t, 1>(cpu, op, true); }
+bool fbstp(Processor& cpu, const Op& op) { return store<PackedDecimal, 1>(cpu, op); }
 
-bool fst_register(Processor& cpu, const Op& op) { return store_register(cpu, op, 0); }
-bool fstp_register(Processor& cpu, const Op& op) { return store_register(cpu, op, 1); }
+bool fst_register(Processor& cpu, const Op& op) { return store_register<0>(cpu, op); }
+bool fstp_register(Processor& cpu, const Op& op) { return store_register<1>(cpu, op); }
 
 bool fstp_register_silent(Processor& cpu, const Op& op) {
   if (!enter(cpu)) return false;
   record(cpu, op);
   X87State& x87 = cpu.state.x87;
   report(x87, 0);
-  if (!x87.empty(0)) set(x87, register_operand(op), x87.st(0));
+  if (!x87.empty(0)) set(x87, register_operand(op), value_of(x87.st(0)));
   pop(x87);
   return true;
 }
@@ -161,7 +201,9 @@ bool fxch(Processor& cpu, const Op& op) {
   } else {
     report(x87, 0);
   }
-  std::swap(x87.st(0), x87.st(other));
+  const fp::Float80 top = value_of(x87.st(0));
+  x87.st(0) = value_of(x87.st(other));
+  x87.st(other) = top;
   return true;
 }
 
@@ -179,7 +221,7 @@ bool move_if(Processor& cpu, const Op& op, MoveIf condition) {
   const bool conditions[] = {flags.cf(), flags.zf(), flags.cf() || flags.zf(), flags.pf()};
   const auto number = static_cast<unsigned>(condition);
   const bool holds = conditions[number & 3] != (number >= 4);
-  if (holds) set(x87, 0, x87.st(source));
+  if (holds) set(x87, 0, value_of(x87.st(source)));
   return true;
 }
 

@@ -24,7 +24,7 @@ bool trigonometric(Processor& cpu, const Op& op, Function function) {
   if (!enter(cpu)) return false;
   record(cpu, op);
   X87State& x87 = cpu.state.x87;
-  x87.status &= static_cast<uint16_t>(~status::C2);
+  x87.status.change(status::C2, 0);
   bool out_of_range = false;
   replace(x87, 0, x87.empty(0), [&](fp::Environment& e) {
     const fp::Trigonometric result = function(x87.st(0), e);
@@ -39,7 +39,7 @@ bool trigonometric_pair(Processor& cpu, const Op& op, Function function) {
   if (!enter(cpu)) return false;
   record(cpu, op);
   X87State& x87 = cpu.state.x87;
-  x87.status &= static_cast<uint16_t>(~status::C2);
+  x87.status.change(status::C2, 0);
   if (!ready_to_push_second(x87)) return true;
   fp::Environment e = environment(x87);
   const fp::Trigonometric result = function(x87.st(0), e);

@@ -54,10 +54,37 @@ struct alignas(16) Xmm {
   void serialize(Archive& ar) { ar(q); }
 };
 
+// "x87 FPU Status Register". A number to its users; kept in two parts, because every instruction needs TOP to find its registers
+// and would wait for the flags of the one before it (9 cycles of 28 in a chain of FADDs).
+class X87Status {
+ public:
+  X87Status(uint16_t word = 0) : flags_(static_cast<uint16_t>(word & ~top_bits)), top_(word >> 11 & 7) {}
+  operator uint16_t() const { return static_cast<uint16_t>(flags_ | top_ << 11); }
+  X87Status& operator|=(unsigned bits) { return *this = static_cast<uint16_t>(*this | bits); }
+  X87Status& operator&=(unsigned bits) { return *this = static_cast<uint16_t>(*this & bits); }
+
+  unsigned top() const { return top_; }
+  void set_top(unsigned top) { top_ = top & 7; }
+  // Neither names bits of TOP.
+  bool has_any(unsigned flags) const { return flags_ & flags; }
+  void change(unsigned clear, unsigned set) { flags_ = static_cast<uint16_t>((flags_ & ~clear) | set); }
+
+  void serialize(Archive& ar) {
+    uint16_t word = *this;
+    ar(word);
+    *this = word;
+  }
+
+ private:
+  static constexpr uint16_t top_bits = 0x3800;
+  uint16_t flags_;
+  uint8_t top_;
+};
+
 struct X87State {
   fp::Float80 registers[8];  // physical R0..R7; MMX registers are their significands
   uint16_t control = 0x037f;
-  uint16_t status = 0;   // with TOP in bits 13:11
+  X87Status status;
   uint8_t valid = 0;     // one bit per physical register: not empty (the abridged tag word of FXSAVE)
   uint16_t opcode = 0;   // last non-control instruction: FOP, FIP, FCS, FDP, FDS
   uint64_t instruction_pointer = 0;
@@ -66,8 +93,8 @@ struct X87State {
   uint16_t data_selector = 0;
   bool ignores_error = false;  // IGNNE#, which the board asserts until the error that is pending has been cleared
 
-  unsigned top() const { return status >> 11 & 7; }
-  void set_top(unsigned top) { status = static_cast<uint16_t>((status & ~0x3800) | (top & 7) << 11); }
+  unsigned top() const { return status.top(); }
+  void set_top(unsigned top) { status.set_top(top); }
   fp::Float80& st(unsigned i) { return registers[(top() + i) & 7]; }
   bool empty(unsigned i) const { return !(valid >> ((top() + i) & 7) & 1); }
 

@@ -64,7 +64,9 @@ template <class F>
 void x87_section(F&& f, CpuState& s) {
   uint8_t unused8 = 0;
   uint32_t unused32 = 0;
-  f(s.x87.control), f(s.x87.status), f(s.x87.valid), f(unused8), f(s.x87.opcode);
+  uint16_t status = s.x87.status;
+  f(s.x87.control), f(status), f(s.x87.valid), f(unused8), f(s.x87.opcode);
+  s.x87.status = status;
   f(s.x87.instruction_pointer), f(s.x87.data_pointer), f(s.x87.instruction_selector), f(s.x87.data_selector), f(unused32);
   for (unsigned i = 0; i < 8; ++i) {
     uint16_t unused16 = 0;
