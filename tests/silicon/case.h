@@ -18,6 +18,7 @@ constexpr uint64_t trap_pages = 3;
 constexpr uint64_t data_at = 0x34567000;  // two writable pages, then a read-only one
 constexpr uint64_t data_pages = 2;
 constexpr uint64_t read_only_at = data_at + data_pages * page;
+constexpr uint8_t read_only_first = 0xff;  // its first byte, so that no selector across the edge names a small entry
 constexpr uint64_t stack_at = 0x34812000;                       // one page
 constexpr uint64_t fs_base = 0x10040000, gs_base = 0x0ffe1230;  // 64-bit mode only
 
@@ -62,6 +63,7 @@ struct Case {
   Window window[Window::count];
   uint16_t selector[6];  // ES CS SS DS FS GS, where segmented or tables
   uint32_t code_base = 0;
+  uint64_t operand = 0;  // the linear address of the memory operand, if ModRM names one
   Floating fx;
 
   // The linear address, and what RIP holds.

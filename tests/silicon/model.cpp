@@ -67,7 +67,7 @@ void run_model(VectorRunner& runner, const Case& c, const Instruction& in, Outco
     for (unsigned i = 0; i < 8; ++i) s.x87.st(i) = {c.fx.st[i].significand, c.fx.st[i].sign_exponent};
   }
   for (uint64_t at = data_at; at < read_only_at; at += page) (void)runner.window(at, nothing, VectorRunner::writable);
-  (void)runner.window(read_only_at, nothing, 0);
+  (void)runner.window(read_only_at, {&read_only_first, 1}, 0);
   (void)runner.window(stack_at, nothing, VectorRunner::writable);
   for (unsigned i = 0; i < c.windows; ++i)
     (void)runner.window(c.window[i].address, {c.window[i].bytes, c.window[i].size}, VectorRunner::writable);

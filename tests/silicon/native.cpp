@@ -221,7 +221,9 @@ void lay_out() {
   map(code16_at, 2, all);
   map(trap_at, trap_pages, all);
   map(data_at, data_pages, data);
-  map(read_only_at, 1, PROT_READ);
+  map(read_only_at, 1, data);
+  *bytes_at(read_only_at) = read_only_first;
+  if (mprotect(bytes_at(read_only_at), page, PROT_READ) != 0) _exit(123);
   map(stack_at, 1, data);
   std::memset(bytes_at(trap_at), 0xcc, trap_pages * page);
   // jmp *2(%rip), and in 32-bit code ljmp to a 64-bit jmp *2(%rip) behind it. The pointer is aligned: AC may be set.
