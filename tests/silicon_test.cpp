@@ -12,7 +12,7 @@ namespace {
 silicon::Options fixed() {
   silicon::Options options;
   options.seed = 1;
-  options.cases = 1'200'000;
+  options.cases = 2'500'000;
   return options;
 }
 

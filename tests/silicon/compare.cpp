@@ -126,7 +126,7 @@ uint64_t masked_for(const Case& c, const Instruction& in, const Outcome& want, c
         holds = want.exception == GP_vector && got.exception == SS_vector && operand_is_16_bytes(c, in);
         break;
       case When::in_parts:
-        holds = c.segmented && want.exception == PF_vector && (got.exception == GP_vector || got.exception == SS_vector);
+        holds = c.segmented && (want.exception == PF_vector || want.exception == AC_vector) && (got.exception == GP_vector || got.exception == SS_vector);
         break;
       case When::between_modes: {
         auto other = [&](const Outcome& o) { return c.tables && (o.selector[1] == user_code64) != (c.bits == 64); };
