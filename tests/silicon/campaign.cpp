@@ -32,12 +32,6 @@ bool host_has(Feature feature) {
   return false;
 }
 
-FeatureSet host_features() {
-  FeatureSet features;
-  for (const FeatureInfo& f : feature_table) features.set(f.feature, host_has(f.feature));
-  return features;
-}
-
 struct NotCovered {
   std::string_view mnemonic;
   const char* why;
@@ -251,6 +245,12 @@ std::string processor_name() {
 }
 
 }  // namespace
+
+FeatureSet host_features() {
+  FeatureSet features;
+  for (const FeatureInfo& f : feature_table) features.set(f.feature, host_has(f.feature));
+  return features;
+}
 
 Result run(const Options& options) { return Campaign(options).run(); }
 

@@ -26,6 +26,9 @@ struct Options {
   const Mutation* mutation = nullptr;
 };
 
+// What the processor below has, as far as the table asks.
+matryoshka::FeatureSet host_features();
+
 struct Tally {
   uint64_t cases[world_count] = {}, exceptions = 0, failures = 0;
   uint64_t all() const { return cases[0] + cases[1] + cases[2] + cases[3]; }

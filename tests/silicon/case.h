@@ -13,6 +13,7 @@ constexpr uint64_t exchange_at = 0x12345000;  // silicon only: what the entry an
 constexpr uint64_t code64_at = 0x23456000;    // one page; the instruction ends where the page does, the next leads out
 constexpr uint64_t code32_at = 0x23556000;
 constexpr uint64_t code16_at = 0x23756000;
+constexpr uint64_t edge_at = 0x23856000;  // one page with nothing behind it, for finding out what a fetch wants
 constexpr uint64_t trap_at = 0x23656000;  // three pages of INT3, for instructions that jump
 constexpr uint64_t trap_pages = 3;
 constexpr uint64_t data_at = 0x34567000;  // two writable pages, then a read-only one
@@ -52,6 +53,7 @@ struct Case {
   uint8_t bits = 64;      // 16, 32 or 64
   bool segmented = false;  // code, stack and data have segments of their own, out of segments.h
   bool tables = false;     // may look at the descriptor tables and load segment registers
+  bool at_edge = false;    // ends at the end of the last executable page
   bool stepped = false;    // TF is set: one instruction, or one iteration of a repeated one, then #DB
   bool trapped = false;   // stands among INT3s, because it jumps
   bool floating = false;  // the x87 and SSE state matters
@@ -69,6 +71,7 @@ struct Case {
   // The linear address, and what RIP holds.
   uint64_t code_at() const {
     if (trapped) return trap_at + page + page / 2;
+    if (at_edge) return edge_at + page - length;
     return (bits == 64 ? code64_at : bits == 32 ? code32_at : code16_at) + page - length;
   }
   uint64_t rip() const { return code_at() - code_base; }

@@ -201,7 +201,7 @@ void Generator::choose_registers(Draft& d) {
   if (!uses_vvvv) d.vvvv = 0;
   if (d.e.digit >= 0) d.reg = static_cast<uint8_t>(d.e.digit);
   for (unsigned i = 0; i < d.operands.count; ++i)
-    if (d.operands.operand[i].kind == C::segment) d.reg = static_cast<uint8_t>(random_.below(random_.chance(95) ? 6 : 8));
+    if (d.operands.operand[i].kind == C::segment) d.reg = static_cast<uint8_t>(random_.below(random_.chance(95) ? 6 : registers));
 
   bool can_be_memory = may_be_memory(d.operands) && !must_be_register(d.operands);
   bool can_be_register = !must_be_memory(d.operands);
@@ -345,6 +345,8 @@ bool Generator::assemble(Draft& d) {
   if (d.operand_prefix) d.prefixes.push_back(0x66);
   if (d.address_prefix) d.prefixes.push_back(0x67);
   if (d.segment >= 0) d.prefixes.push_back(segment_prefixes[d.segment]);
+  // In 64-bit code those that name ES, CS, SS and DS do not count, wherever they stand.
+  if (d.bits == 64 && random_.chance(2)) d.prefixes.push_back(segment_prefixes[random_.below(4)]);
   for (size_t i = d.prefixes.size(); i > 1; --i) std::swap(d.prefixes[i - 1], d.prefixes[random_.below(i)]);
   std::vector<uint8_t> code = d.prefixes;
 
@@ -700,6 +702,8 @@ bool Generator::make(unsigned row_number, unsigned bits, Case& c, bool segmented
   if (d.memory) choose_address(d);
   if (d.memory_bytes == image_with_header && (d.pinned[0] || d.pinned[2])) return false;  // EDX:EAX is another operand
   special_cases(d);
+  // JMP and CALL of SP to the instruction itself would never come back.
+  if (d.branch && !d.memory && d.e.modrm && ((c.gpr[d.rm] ^ c.rip()) & 0xffff) == 0) return false;
   choose_immediates(d);
   if (!assemble(d)) return false;
   fill_memory(d);

@@ -219,6 +219,7 @@ void lay_out() {
   map(code64_at, 2, all);
   map(code32_at, 2, all);
   map(code16_at, 2, all);
+  map(edge_at, 1, all);
   map(trap_at, trap_pages, all);
   map(data_at, data_pages, data);
   map(read_only_at, 1, data);
@@ -421,6 +422,7 @@ void Native::run(std::span<const Case> cases, std::span<Outcome> outcomes) {
     std::copy_n(cases.begin() + static_cast<ptrdiff_t>(begin), count, shared_->cases);
     shared_->next = 0;
     shared_->count = count;
+    uint64_t slow = batch;  // the case that was met when patience ended: a second time it is to blame
     while (shared_->next < count) {
       uint8_t word = 0;
       pollfd answer{from_child_, POLLIN, 0};
@@ -430,6 +432,13 @@ void Native::run(std::span<const Case> cases, std::span<Outcome> outcomes) {
       int status = 0;
       if (answered) waitpid(child_, &status, 0);
       uint64_t at = shared_->next;
+      if (!answered && at != slow) {
+        slow = at;
+        usleep(100'000);  // if there was no memory for a child, there may be soon
+        end_child();
+        if (!start_child()) return;
+        continue;
+      }
       shared_->outcomes[at] = {};
       shared_->outcomes[at].died = static_cast<uint8_t>(!answered ? SIGALRM : WIFSIGNALED(status) ? WTERMSIG(status) : 255);
       shared_->next = at + 1;
