@@ -702,6 +702,8 @@ bool Generator::make(unsigned row_number, unsigned bits, Case& c, bool segmented
   if (d.memory) choose_address(d);
   if (d.memory_bytes == image_with_header && (d.pinned[0] || d.pinned[2])) return false;  // EDX:EAX is another operand
   special_cases(d);
+  // A bit string in the code segment would reach the pages that lead in and out of it.
+  if (c.segmented && d.segment == 1 && one_of(d.name, {"BT", "BTS", "BTR", "BTC"})) return false;
   // JMP and CALL of SP to the instruction itself would never come back.
   if (d.branch && !d.memory && d.e.modrm && ((c.gpr[d.rm] ^ c.rip()) & 0xffff) == 0) return false;
   choose_immediates(d);

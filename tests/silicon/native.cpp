@@ -335,7 +335,7 @@ void run_one(const Case& c, Outcome& out) {
   for (unsigned i = 0; i < c.windows; ++i) std::memcpy(bytes_at(c.window[i].address), c.window[i].bytes, c.window[i].size);
 
   present = &out, present_case = &c, begun = false;
-  out.exception = Outcome::none;
+  out.exception = Outcome::none, out.died = 0;
   out.rip = c.rip() + c.length;
   if (c.bits == 64)
     silicon_enter64();
