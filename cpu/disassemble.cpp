@@ -24,8 +24,7 @@ std::string general(unsigned number, unsigned bits, bool rex) {
   static constexpr const char* words[] = {"ax", "cx", "dx", "bx", "sp", "bp", "si", "di"};
   static constexpr const char* low_bytes[] = {"al", "cl", "dl", "bl", "spl", "bpl", "sil", "dil"};
   static constexpr const char* high_bytes[] = {"ah", "ch", "dh", "bh"};
-  if (number >= 8)
-    return "r" + std::to_string(number) + (bits == 64 ? "" : bits == 32 ? "d" : bits == 16 ? "w" : "b");
+  if (number >= 8) return "r" + std::to_string(number) + (bits == 64 ? "" : bits == 32 ? "d" : bits == 16 ? "w" : "b");
   if (bits == 8) return number >= 4 && !rex ? high_bytes[number - 4] : low_bytes[number];
   return std::string(bits == 64 ? "r" : bits == 32 ? "e" : "") + words[number];
 }
@@ -107,7 +106,8 @@ class Text {
     if (row_.family == Family::string || in_outs()) {
       unsigned bits = 8;
       for (unsigned i = 0; i < operands_.count; ++i)
-        if (operands_.operand[i].kind == OperandClass::source_index || operands_.operand[i].kind == OperandClass::destination_index)
+        if (operands_.operand[i].kind == OperandClass::source_index ||
+            operands_.operand[i].kind == OperandClass::destination_index)
           bits = bits_of(operands_.operand[i]);
       text += bits == 8 ? "b" : bits == 16 ? "w" : bits == 32 ? "d" : "q";
     }
@@ -121,26 +121,38 @@ class Text {
       if (n == name() || selector) return "word ptr ";
     if (o.kind == OperandClass::memory_only && o.size == 'z') return "";  // environments of several sizes
     switch (o.size) {
-      case 'p': return in_.operand_size == 16 ? "dword ptr " : in_.operand_size == 32 ? "fword ptr " : "tbyte ptr ";
-      case 's': return bits_ == 64 ? "tbyte ptr " : "fword ptr ";
-      case 'a': return in_.operand_size == 16 ? "dword ptr " : "qword ptr ";
-      case 0: return "";
-      default: break;
+      case 'p':
+        return in_.operand_size == 16 ? "dword ptr " : in_.operand_size == 32 ? "fword ptr " : "tbyte ptr ";
+      case 's':
+        return bits_ == 64 ? "tbyte ptr " : "fword ptr ";
+      case 'a':
+        return in_.operand_size == 16 ? "dword ptr " : "qword ptr ";
+      case 0:
+        return "";
+      default:
+        break;
     }
     switch (name() == "CMPXCHG8B" ? (in_.operand_size == 64 ? 128 : 64) : bits_of(o)) {
-      case 8: return "byte ptr ";
-      case 16: return "word ptr ";
-      case 32: return "dword ptr ";
-      case 64: return "qword ptr ";
-      case 80: return "tbyte ptr ";
-      default: return "xmmword ptr ";
+      case 8:
+        return "byte ptr ";
+      case 16:
+        return "word ptr ";
+      case 32:
+        return "dword ptr ";
+      case 64:
+        return "qword ptr ";
+      case 80:
+        return "tbyte ptr ";
+      default:
+        return "xmmword ptr ";
     }
   }
 
   std::string memory() const {
     std::string text;
     const unsigned segment = static_cast<unsigned>(in_.override_segment);
-    if (in_.override_segment != Segments::none && name() != "LEA" && (bits_ != 64 || segment >= 4)) text = std::string(segment_names[segment]) + ":";
+    if (in_.override_segment != Segments::none && name() != "LEA" && (bits_ != 64 || segment >= 4))
+      text = std::string(segment_names[segment]) + ":";
     text += "[";
     bool any = false;
     if (in_.base == Instruction::rip_register) {
@@ -167,37 +179,59 @@ class Text {
     const bool rex = in_.rex != 0;
     switch (o.kind) {
       case C::general_rm:
-      case C::register_rm: return in_.is_memory ? size_of_memory(o) + memory() : general(in_.rm, bits_of(o), rex);
+      case C::register_rm:
+        return in_.is_memory ? size_of_memory(o) + memory() : general(in_.rm, bits_of(o), rex);
       case C::memory_only:
-      case C::offset: return size_of_memory(o) + memory();
-      case C::general_reg: return general(in_.reg, bits_of(o), rex);
-      case C::general_opcode: return general(in_.rm, bits_of(o), rex);
-      case C::general_fixed: return general(o.number, bits_of(o), false);
-      case C::vex_general: return general(in_.vex_register, bits_of(o), rex);
-      case C::immediate: return immediate(o, place);
-      case C::one: return "0x1";
-      case C::relative: return hex(cut(rip_ + in_.length + static_cast<uint64_t>(in_.immediate), bits_ == 64 ? 64 : in_.operand_size));
-      case C::far_pointer: return hex(in_.immediate2) + ":" + hex(cut(static_cast<uint64_t>(in_.immediate), in_.operand_size));
-      case C::segment: return (in_.reg & 7) < 6 ? segment_names[in_.reg & 7] : "?";
-      case C::segment_fixed: return segment_names[o.number];
-      case C::control: return "cr" + std::to_string(in_.reg);
-      case C::debug: return "dr" + std::to_string(in_.reg);
-      case C::xmm_reg: return "xmm" + std::to_string(in_.reg);
-      case C::vex_xmm: return "xmm" + std::to_string(in_.vex_register);
+      case C::offset:
+        return size_of_memory(o) + memory();
+      case C::general_reg:
+        return general(in_.reg, bits_of(o), rex);
+      case C::general_opcode:
+        return general(in_.rm, bits_of(o), rex);
+      case C::general_fixed:
+        return general(o.number, bits_of(o), false);
+      case C::vex_general:
+        return general(in_.vex_register, bits_of(o), rex);
+      case C::immediate:
+        return immediate(o, place);
+      case C::one:
+        return "0x1";
+      case C::relative:
+        return hex(cut(rip_ + in_.length + static_cast<uint64_t>(in_.immediate), bits_ == 64 ? 64 : in_.operand_size));
+      case C::far_pointer:
+        return hex(in_.immediate2) + ":" + hex(cut(static_cast<uint64_t>(in_.immediate), in_.operand_size));
+      case C::segment:
+        return (in_.reg & 7) < 6 ? segment_names[in_.reg & 7] : "?";
+      case C::segment_fixed:
+        return segment_names[o.number];
+      case C::control:
+        return "cr" + std::to_string(in_.reg);
+      case C::debug:
+        return "dr" + std::to_string(in_.reg);
+      case C::xmm_reg:
+        return "xmm" + std::to_string(in_.reg);
+      case C::vex_xmm:
+        return "xmm" + std::to_string(in_.vex_register);
       case C::xmm_rm:
-      case C::xmm_register_rm: return in_.is_memory ? size_of_memory(o) + memory() : "xmm" + std::to_string(in_.rm);
-      case C::mmx_reg: return "mm" + std::to_string(in_.reg & 7);
+      case C::xmm_register_rm:
+        return in_.is_memory ? size_of_memory(o) + memory() : "xmm" + std::to_string(in_.rm);
+      case C::mmx_reg:
+        return "mm" + std::to_string(in_.reg & 7);
       case C::mmx_rm:
-      case C::mmx_register_rm: return in_.is_memory ? size_of_memory(o) + memory() : "mm" + std::to_string(in_.rm & 7);
-      case C::x87: return stack_registers();
-      default: return "";
+      case C::mmx_register_rm:
+        return in_.is_memory ? size_of_memory(o) + memory() : "mm" + std::to_string(in_.rm & 7);
+      case C::x87:
+        return stack_registers();
+      default:
+        return "";
     }
   }
 
   // The other operand is ST(0) unless there is none: the destination where the opcode is not DC or DE.
   std::string stack_registers() const {
     std::string one = "st" + std::to_string(in_.rm & 7);
-    for (std::string_view alone : {"FLD", "FST", "FSTP", "FXCH", "FFREE", "FFREEP", "FCOM", "FCOMP", "FUCOM", "FCOM2", "FCOMP3", "FCOMP5", "FXCH4", "FXCH7", "FSTP1", "FSTP8", "FSTP9"})
+    for (std::string_view alone : {"FLD", "FST", "FSTP", "FXCH", "FFREE", "FFREEP", "FCOM", "FCOMP", "FUCOM", "FCOM2", "FCOMP3",
+                                   "FCOMP5", "FXCH4", "FXCH7", "FSTP1", "FSTP8", "FSTP9"})
       if (alone == name()) return one;
     return in_.opcode == 0xdc || in_.opcode == 0xde ? one + ", st0" : "st0, " + one;
   }
@@ -212,7 +246,8 @@ class Text {
     return hex(cut(static_cast<uint64_t>(in_.immediate), extends || pushed ? in_.operand_size : own));
   }
   bool is_count() const {
-    for (std::string_view n : {"ROL", "ROR", "RCL", "RCR", "SHL", "SHR", "SAL", "SAR", "SHLD", "SHRD", "BT", "BTS", "BTR", "BTC", "RORX"})
+    for (std::string_view n :
+         {"ROL", "ROR", "RCL", "RCR", "SHL", "SHR", "SAL", "SAR", "SHLD", "SHRD", "BT", "BTS", "BTR", "BTC", "RORX"})
       if (n == name()) return true;
     return false;
   }

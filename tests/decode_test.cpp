@@ -279,9 +279,12 @@ void compare_texts(const Instruction& in, unsigned bits, const std::string& thei
   for (const OtherText& o : other_texts)
     if (o.mnemonic == rows[in.row].mnemonic) return;
   if (theirs == "pause") return;  // F3 41 90: XCHG of R8, since REX.B counts
+  // This Zydis takes the base that is not there for R13 if addresses have 32 bits.
+  if (in.base == Instruction::no_register && theirs.find("[r13d") != theirs.npos) return;
   std::string ours = disassemble(in, bits, text_at);
   bool indirect = rows[in.row].mnemonic == std::string_view("JMP") || rows[in.row].mnemonic == std::string_view("CALL");
-  if (size_t at = ours.find("ds:"); indirect && at != ours.npos && theirs.find("ds:") == theirs.npos) ours.erase(at, 3);  // Zydis: the hint "notrack"
+  if (size_t at = ours.find("ds:"); indirect && at != ours.npos && theirs.find("ds:") == theirs.npos)
+    ours.erase(at, 3);  // Zydis: the hint "notrack"
   if (ours != theirs) ++unexplained["text: " + ours + " instead of " + theirs + " for " + std::to_string(bits) + " " + bytes];
 }
 
@@ -302,7 +305,8 @@ std::string zydis_text(const ZydisDecodedInstruction& z, const ZydisDecodedOpera
   ZydisFormatterFormatInstruction(&formatter, &z, operands, z.operand_count_visible, text, sizeof text, rip, nullptr);
   // It writes the factor 1 of 16-bit forms, which others leave out.
   std::string plain = text;
-  for (size_t at; (at = plain.find("*1+")) != plain.npos || (at = plain.find("*1-")) != plain.npos || (at = plain.find("*1]")) != plain.npos;)
+  for (size_t at; (at = plain.find("*1+")) != plain.npos || (at = plain.find("*1-")) != plain.npos ||
+                  (at = plain.find("*1]")) != plain.npos;)
     plain.erase(at, 2);
   // Hints that F2 and F3 are to some processors.
   for (std::string_view hint : {"xacquire ", "xrelease ", "bnd ", "notrack "})
@@ -312,7 +316,8 @@ std::string zydis_text(const ZydisDecodedInstruction& z, const ZydisDecodedOpera
     if (size_t at = plain.find("0xFFFFFFFF"); at != plain.npos && plain.size() > at + 10) plain.erase(at + 2, 8);
   // Zeros in front of selectors.
   for (size_t at = 0; (at = plain.find("0x0", at)) != plain.npos; at += 2)
-    while (plain[at + 2] == '0' && at + 3 < plain.size() && std::isxdigit(static_cast<unsigned char>(plain[at + 3]))) plain.erase(at + 2, 1);
+    while (plain[at + 2] == '0' && at + 3 < plain.size() && std::isxdigit(static_cast<unsigned char>(plain[at + 3])))
+      plain.erase(at + 2, 1);
   return plain;
 }
 
@@ -360,7 +365,8 @@ void compare_with_zydis(uint64_t cases, uint64_t seed) {
       if (theirs && (result == DecodeResult::ok || named)) {
         if (z.length == in.length) {
           ++agreed;
-          if (result == DecodeResult::ok) compare_texts(in, bits, zydis_text(z, operands, text_at), hex_of(bytes, z.length), unexplained);
+          if (result == DecodeResult::ok)
+            compare_texts(in, bits, zydis_text(z, operands, text_at), hex_of(bytes, z.length), unexplained);
           continue;
         }
         ++unexplained["length " + std::to_string(in.length) + " instead of " + std::to_string(z.length) + ": " +

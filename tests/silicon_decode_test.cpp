@@ -1,5 +1,5 @@
-// The decoder against the processor's own fetch: bytes end where the last executable page does, so that an instruction which wants
-// one more meets a page fault there. All of it by single steps, and with registers that lead to no memory.
+// The decoder against the processor's own fetch: bytes end where the last executable page does, so that an instruction which
+// wants one more meets a page fault there. All of it by single steps, and with registers that lead to no memory.
 #ifdef HAVE_SILICON
 
 #include <catch2/catch.hpp>
@@ -53,11 +53,12 @@ bool is_foreign(unsigned bits, const uint8_t* bytes) {
   const uint8_t* o = bytes + at;
   if (o[0] == 0x62 || o[0] == 0x8f || o[0] == 0xc4 || o[0] == 0xc5) return true;  // EVEX, XOP, VEX of other extensions
   if (o[0] != 0x0f) return false;
-  // 0F 01: SVM, CLZERO, MONITORX; 0F 0E and 0F 0F: 3DNow!; 0F 38 and 0F 3A: GFNI, CET; 0F 2B, 0F 78 and 0F 79: SSE4A; 0F AE, 0F C7: CET and others
+  // 0F 01: SVM, CLZERO, MONITORX; 0F 0E and 0F 0F: 3DNow!; 0F 38 and 0F 3A: GFNI, CET; 0F 2B, 0F 78 and 0F 79: SSE4A; 0F AE, 0F
+  // C7: CET and others
   for (uint8_t b : {0x01, 0x2b, 0x0e, 0x0f, 0x38, 0x3a, 0x78, 0x79, 0xae, 0xc7}) {
     if (o[1] == b) return true;
   }
-  if (o[1] == 0x20 || o[1] == 0x22) return true;  // LOCK makes it CR8
+  if (o[1] == 0x20 || o[1] == 0x22) return true;                        // LOCK makes it CR8
   return o[1] == 0x05 || o[1] == 0x07 || o[1] == 0x34 || o[1] == 0x35;  // AMD's system calls of 32-bit code
 }
 
@@ -125,6 +126,8 @@ void compare_with_fetch(unsigned strings, uint64_t seed) {
 }  // namespace
 
 TEST_CASE("decode: The processor fetches as many bytes", "[decode][silicon]") { compare_with_fetch(20'000, 1); }
-TEST_CASE("decode: The processor fetches as many bytes, at length", "[decode][silicon][.long]") { compare_with_fetch(2'000'000, 2); }
+TEST_CASE("decode: The processor fetches as many bytes, at length", "[decode][silicon][.long]") {
+  compare_with_fetch(2'000'000, 2);
+}
 
 #endif

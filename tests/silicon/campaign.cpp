@@ -86,9 +86,7 @@ bool make_case(uint64_t seed, World w, unsigned row, uint64_t number, Case& c) {
   return true;
 }
 
-World world_of(const Case& c) {
-  return c.bits == 64 ? code64 : c.bits == 16 ? segmented16 : c.segmented ? segmented32 : flat32;
-}
+World world_of(const Case& c) { return c.bits == 64 ? code64 : c.bits == 16 ? segmented16 : c.segmented ? segmented32 : flat32; }
 
 std::string name_of(uint64_t seed, const Case& c) {
   return "--seed " + std::to_string(seed) + " --repeat " + world_names[world_of(c)] + ":" + std::to_string(c.row) + ":" +
@@ -97,7 +95,8 @@ std::string name_of(uint64_t seed, const Case& c) {
 
 class Campaign {
  public:
-  explicit Campaign(const Options& o) : o_(o), features_(host_features()), runner_(new VectorRunner(features_)), decoder_(features_) {
+  explicit Campaign(const Options& o)
+      : o_(o), features_(host_features()), runner_(new VectorRunner(features_)), decoder_(features_) {
     result_.problem = native_.problem();
     result_.rows.resize(row_count);
     for (unsigned row = 0; row < row_count; ++row) result_.why_not.emplace_back(why_not(row, features_));
@@ -126,7 +125,8 @@ class Campaign {
       if (o_.stop_at_first && result_.failures) break;
     }
     for (unsigned row = 0; row < row_count; ++row)
-      if (o_.mode.empty() && chosen(row, o_) && result_.why_not[row].empty() && result_.rows[row].all() == 0) ++result_.rows_without;
+      if (o_.mode.empty() && chosen(row, o_) && result_.why_not[row].empty() && result_.rows[row].all() == 0)
+        ++result_.rows_without;
     if (!o_.quiet) report();
     return result_;
   }
@@ -208,11 +208,11 @@ class Campaign {
         std::printf("row %s %s (%s): %llu cases, %llu with exceptions, %llu differ\n", r.mnemonic, r.operands, r.encoding,
                     ull(t.all()), ull(t.exceptions), ull(t.failures));
     }
-    std::printf("seed %llu: %llu cases over %u rows, %llu differ in %u rows; %u rows without cases, %u not covered\n", ull(o_.seed),
-                ull(result_.cases), run, ull(result_.failures), failed, result_.rows_without, absent);
+    std::printf("seed %llu: %llu cases over %u rows, %llu differ in %u rows; %u rows without cases, %u not covered\n",
+                ull(o_.seed), ull(result_.cases), run, ull(result_.failures), failed, result_.rows_without, absent);
     auto rate = [&](double seconds) { return static_cast<double>(result_.cases) / seconds; };
-    std::printf("cases/s: %.0f generated, %.0f on silicon, %.0f on the model with comparison\n", rate(generating_), rate(on_silicon_),
-                rate(on_model_));
+    std::printf("cases/s: %.0f generated, %.0f on silicon, %.0f on the model with comparison\n", rate(generating_),
+                rate(on_silicon_), rate(on_model_));
     std::fflush(stdout);
   }
 
@@ -257,7 +257,8 @@ Result run(const Options& options) { return Campaign(options).run(); }
 std::string results_text(const Options& options, const Result& result) {
   std::string text = "processor " + processor_name() + "\nseed " + std::to_string(options.seed) + "\ncases " +
                      std::to_string(result.cases) + "\ndiffering " + std::to_string(result.failures) + "\n";
-  // The row's encoding finds it again; the columns are the cases of each world, exceptions, differing ones, and why there are none.
+  // The row's encoding finds it again; the columns are the cases of each world, exceptions, differing ones, and why there are
+  // none.
   for (unsigned row = 0; row < row_count; ++row) {
     const Tally& t = result.rows[row];
     if (rows[row].kind == Kind::kind_unsupported) continue;

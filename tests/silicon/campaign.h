@@ -37,8 +37,8 @@ struct Tally {
 struct Result {
   const char* problem = nullptr;  // why nothing could be run
   uint64_t cases = 0, failures = 0;
-  unsigned rows_without = 0;      // that this processor has and user code may execute
-  std::vector<Tally> rows;        // by row
+  unsigned rows_without = 0;         // that this processor has and user code may execute
+  std::vector<Tally> rows;           // by row
   std::vector<std::string> why_not;  // by row: the reason if it is not covered, else empty
   bool clean() const { return !problem && failures == 0 && rows_without == 0; }
 };

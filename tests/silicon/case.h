@@ -20,7 +20,7 @@ constexpr uint64_t data_at = 0x34567000;  // two writable pages, then a read-onl
 constexpr uint64_t data_pages = 2;
 constexpr uint64_t read_only_at = data_at + data_pages * page;
 constexpr uint8_t read_only_first = 0xff;  // its first byte, so that no selector across the edge names a small entry
-constexpr uint64_t stack_at = 0x34812000;                       // one page
+constexpr uint64_t stack_at = 0x34812000;  // one page
 constexpr uint64_t fs_base = 0x10040000, gs_base = 0x0ffe1230;  // 64-bit mode only
 
 // FXSAVE's image.
@@ -49,14 +49,14 @@ struct Window {
 
 struct Case {
   uint16_t row = 0;
-  uint64_t number = 0;    // within its campaign
-  uint8_t bits = 64;      // 16, 32 or 64
+  uint64_t number = 0;     // within its campaign
+  uint8_t bits = 64;       // 16, 32 or 64
   bool segmented = false;  // code, stack and data have segments of their own, out of segments.h
   bool tables = false;     // may look at the descriptor tables and load segment registers
   bool at_edge = false;    // ends at the end of the last executable page
   bool stepped = false;    // TF is set: one instruction, or one iteration of a repeated one, then #DB
-  bool trapped = false;   // stands among INT3s, because it jumps
-  bool floating = false;  // the x87 and SSE state matters
+  bool trapped = false;    // stands among INT3s, because it jumps
+  bool floating = false;   // the x87 and SSE state matters
   uint8_t length = 0;
   uint8_t code[16];
   uint64_t gpr[16];
@@ -88,7 +88,7 @@ struct Outcome {
   uint16_t selector[6];
   uint64_t fs_base, gs_base;
   uint8_t bytes[Window::count][Window::most];  // the windows afterwards
-  uint64_t stray;                  // a changed byte outside the windows, or 0
+  uint64_t stray;                              // a changed byte outside the windows, or 0
   Floating fx;
 };
 

@@ -45,9 +45,8 @@ enum class When {
 };
 constexpr uint64_t CF = rflags::CF, PF = rflags::PF, AF = rflags::AF, ZF = rflags::ZF, SF = rflags::SF, OF = rflags::OF;
 constexpr uint64_t RESULT = uint64_t{1} << 63, EVERYTHING = uint64_t{1} << 62, REGISTERS = uint64_t{1} << 61,
-                   X87 = uint64_t{1} << 60, MEMORY = uint64_t{1} << 58, ADDRESS = uint64_t{1} << 57,
-                   LAST_BIT = uint64_t{1} << 56, OPERAND = uint64_t{1} << 55,
-                   APPROXIMATION = uint64_t{1} << 54, POINTERS = uint64_t{1} << 53;
+                   X87 = uint64_t{1} << 60, MEMORY = uint64_t{1} << 58, ADDRESS = uint64_t{1} << 57, LAST_BIT = uint64_t{1} << 56,
+                   OPERAND = uint64_t{1} << 55, APPROXIMATION = uint64_t{1} << 54, POINTERS = uint64_t{1} << 53;
 
 struct Mask {
   std::string_view mnemonic;
@@ -126,7 +125,8 @@ uint64_t masked_for(const Case& c, const Instruction& in, const Outcome& want, c
         holds = want.exception == GP_vector && got.exception == SS_vector && operand_is_16_bytes(c, in);
         break;
       case When::in_parts:
-        holds = c.segmented && (want.exception == PF_vector || want.exception == AC_vector) && (got.exception == GP_vector || got.exception == SS_vector);
+        holds = c.segmented && (want.exception == PF_vector || want.exception == AC_vector) &&
+                (got.exception == GP_vector || got.exception == SS_vector);
         break;
       case When::between_modes: {
         auto other = [&](const Outcome& o) { return c.tables && (o.selector[1] == user_code64) != (c.bits == 64); };
@@ -167,7 +167,8 @@ uint64_t masked_for(const Case& c, const Instruction& in, const Outcome& want, c
         break;
       }
     }
-    if (want.exception != Outcome::none && want.exception != DB_vector && m.when < When::repeat_prefix && m.what != EVERYTHING) holds = false;
+    if (want.exception != Outcome::none && want.exception != DB_vector && m.when < When::repeat_prefix && m.what != EVERYTHING)
+      holds = false;
     if (holds) result |= m.what;
   }
   return result;
@@ -221,7 +222,7 @@ double exact_source(const Case& c, const Instruction& in, unsigned lane) {
 std::string wrong_approximations(const Case& c, const Instruction& in, const Outcome& want, const Outcome& got) {
   std::string_view name = rows[c.row].mnemonic;
   bool root = name.starts_with("RSQRT"), scalar = name.ends_with("SS");
-  auto lane = [](const uint64_t (&x)[2], unsigned i) { return static_cast<uint32_t>(x[i / 2] >> 32 * (i % 2)); };
+  auto lane = [](const uint64_t(&x)[2], unsigned i) { return static_cast<uint32_t>(x[i / 2] >> 32 * (i % 2)); };
   std::string text;
   for (unsigned i = 0; i < 4; ++i) {
     uint32_t a = lane(want.fx.xmm[in.reg], i), b = lane(got.fx.xmm[in.reg], i);
@@ -234,7 +235,8 @@ std::string wrong_approximations(const Case& c, const Instruction& in, const Out
     constexpr double bound = 1.5 / 4096;
     double exact = exact_source(c, in, i);
     exact = root ? 1 / std::sqrt(exact) : 1 / exact;
-    bool near = std::isnormal(x) && std::isnormal(y) && std::abs(x - exact) <= bound * std::abs(exact) && std::abs(y - exact) <= bound * std::abs(exact);
+    bool near = std::isnormal(x) && std::isnormal(y) && std::abs(x - exact) <= bound * std::abs(exact) &&
+                std::abs(y - exact) <= bound * std::abs(exact);
     if (!near) text += " lane" + std::to_string(i) + " " + hex_text(a) + "/" + hex_text(b);
   }
   return text;
@@ -264,8 +266,7 @@ std::string differences(const Case& c, const Instruction& in, const Outcome& wan
   }
   if (want.exception == GP_vector || want.exception == SS_vector) differ("error", want.error, got.error);
   differ("rip", want.rip, got.rip);
-  uint64_t compared =
-      (rflags::status | rflags::DF | rflags::AC | rflags::ID | rflags::TF | rflags::NT | rflags::IOPL) & ~masked;
+  uint64_t compared = (rflags::status | rflags::DF | rflags::AC | rflags::ID | rflags::TF | rflags::NT | rflags::IOPL) & ~masked;
   if (masked & RESULT) compared &= ~rflags::status;
   differ("flags", want.flags & compared, got.flags & compared);
   uint64_t visible = c.bits == 64 ? ~uint64_t{0} : 0xffffffff;
@@ -275,7 +276,8 @@ std::string differences(const Case& c, const Instruction& in, const Outcome& wan
     if (masked & OPERAND && !in.is_memory && in.rm == i) continue;
     if (masked & REGISTERS && i != RSP) continue;
     // After an interrupt in 16-bit code with a stack of its own Linux cannot give the upper half of RSP back.
-    differ(names[i], want.gpr[i] & (i == RSP && c.tables ? 0xffffffff : visible), got.gpr[i] & (i == RSP && c.tables ? 0xffffffff : visible));
+    differ(names[i], want.gpr[i] & (i == RSP && c.tables ? 0xffffffff : visible),
+           got.gpr[i] & (i == RSP && c.tables ? 0xffffffff : visible));
   }
   if (!(masked & RESULT && in.is_memory) && !(masked & MEMORY))
     for (unsigned i = 0; i < c.windows; ++i)
@@ -305,8 +307,7 @@ std::string differences(const Case& c, const Instruction& in, const Outcome& wan
         text += wrong_approximations(c, in, want, got);
         continue;
       }
-      for (unsigned k = 0; k < 2; ++k)
-        differ("xmm" + std::to_string(i) + (k ? "h" : "l"), want.fx.xmm[i][k], got.fx.xmm[i][k]);
+      for (unsigned k = 0; k < 2; ++k) differ("xmm" + std::to_string(i) + (k ? "h" : "l"), want.fx.xmm[i][k], got.fx.xmm[i][k]);
     }
     differ("fcw", want.fx.control, got.fx.control);
     constexpr unsigned c1 = 0x200;

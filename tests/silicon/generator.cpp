@@ -118,7 +118,7 @@ uint64_t Generator::stack_place(const Draft& d) {
                  : n < 95 ? stack_at + random_.below(32)
                           : stack_at + page - random_.below(32);
   if (n < 60) top &= ~uint64_t{7};
-  if (d.bits == 64) return n == 91 ? top ^ uint64_t{1} << 50 : top;
+  if (d.bits == 64) return n == 91 ? top ^ uint64_t { 1 } << 50 : top;
   uint64_t offset = top - base;
   if (d.local(2) && random_.chance(6)) offset = d.local(2)->limit + random_.below(40) - 16;
   if (d.local(2) && random_.chance(3)) offset = random_.below(24);
@@ -233,7 +233,9 @@ void Generator::choose_short_address(Draft& d) {
     d.c.gpr[r] = (v & 0xffff) | (random_.next() & (d.bits == 64 ? ~uint64_t{0xffff} : 0xffff0000));
     d.pinned[r] = true;
   };
-  d.displacement = direct ? static_cast<int64_t>(offset) : mod == 1 ? static_cast<int8_t>(random_.next()) : static_cast<int16_t>(random_.next());
+  d.displacement = direct     ? static_cast<int64_t>(offset)
+                   : mod == 1 ? static_cast<int8_t>(random_.next())
+                              : static_cast<int16_t>(random_.next());
   if (mod == 0 && !direct) d.displacement = 0;
   if (direct) return;
   uint64_t index = 0;
@@ -454,8 +456,9 @@ void Generator::special_cases(Draft& d) {
   if (d.stack_used) {
     c.gpr[rsp] = stack_place(d);
     if ((d.name == "LEAVE" || d.name == "ENTER") && random_.chance(95))
-      c.gpr[rbp] = d.bits == 64 || d.wide_stack() ? stack_at + 300 + random_.below(page - 600) - d.base_of(2)
-                                                  : (stack_at + 300 + random_.below(page - 600) - d.base_of(2)) | random_.next() << 16;
+      c.gpr[rbp] = d.bits == 64 || d.wide_stack()
+                       ? stack_at + 300 + random_.below(page - 600) - d.base_of(2)
+                       : (stack_at + 300 + random_.below(page - 600) - d.base_of(2)) | random_.next() << 16;
     if (d.bits != 64) c.gpr[rbp] = static_cast<uint32_t>(c.gpr[rbp]);
   }
   if (d.string) {
@@ -646,8 +649,10 @@ void Generator::fill_image(Draft& d, uint64_t at) {
   floating_state(other);
   fx = other.fx;
   if (random_.chance(80)) poke(c, at, fx.control | uint64_t{fx.status} << 16 | uint64_t{fx.tags} << 32, 6);
-  for (unsigned i = 0; i < 8; ++i) poke(c, at + st_at + 16 * i, fx.st[i].significand, 8), poke(c, at + st_at + 16 * i + 8, fx.st[i].sign_exponent, 2);
-  for (unsigned i = 0; i < 16; ++i) poke(c, at + xmm_at + 16 * i, fx.xmm[i][0], 8), poke(c, at + xmm_at + 16 * i + 8, fx.xmm[i][1], 8);
+  for (unsigned i = 0; i < 8; ++i)
+    poke(c, at + st_at + 16 * i, fx.st[i].significand, 8), poke(c, at + st_at + 16 * i + 8, fx.st[i].sign_exponent, 2);
+  for (unsigned i = 0; i < 16; ++i)
+    poke(c, at + xmm_at + 16 * i, fx.xmm[i][0], 8), poke(c, at + xmm_at + 16 * i + 8, fx.xmm[i][1], 8);
   if (random_.chance(95)) {
     poke(c, at + header_at, random_.below(4), 8);
     for (unsigned k = 8; k < 64; k += 8) poke(c, at + header_at + k, 0, 8);
@@ -677,7 +682,8 @@ bool Generator::make(unsigned row_number, unsigned bits, Case& c, bool segmented
   d.far |= one_of(d.name, {"JMP", "CALL"}) && d.operands.operand[0].size == 'p';
   d.branch |= (row.attributes & attribute::ENDS) != 0 || d.far || one_of(d.name, {"RETF", "IRET"});
   d.string = row.family == Family::string;
-  d.stack_used = one_of(d.name, {"PUSH", "POP", "PUSHA", "POPA", "CALL", "RET", "ENTER", "LEAVE", "PUSHF", "POPF", "RETF", "IRET"});
+  d.stack_used =
+      one_of(d.name, {"PUSH", "POP", "PUSHA", "POPA", "CALL", "RET", "ENTER", "LEAVE", "PUSHF", "POPF", "RETF", "IRET"});
   c.trapped = d.branch;
 
   constexpr uint64_t status = 0x8d5, direction = 0x400, alignment = 1 << 18, identification = 1 << 21;

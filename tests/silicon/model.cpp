@@ -85,8 +85,8 @@ void run_model(VectorRunner& runner, const Case& c, const Instruction& in, Outco
   for (unsigned i = 0; i < 6; ++i) out.selector[i] = r.segment[i].selector;
   out.fs_base = r.segment[FS].base, out.gs_base = r.segment[GS].base;
   // Linux lets programs call the gates of INT3 and INTO only; INT n to any other is a #GP that names it.
-  if (std::string_view(rows[c.row].mnemonic) == "INT" && out.exception == (in.immediate & 0xff) && out.exception != BP_vector &&
-      out.exception != OF_vector) {
+  if (std::string_view(rows[c.row].mnemonic) == "INT" && out.rip == c.rip() + c.length &&
+      out.exception == (in.immediate & 0xff) && out.exception != BP_vector && out.exception != OF_vector) {
     out.exception = GP_vector, out.error = static_cast<uint32_t>(in.immediate & 0xff) * 8 + 2;
     out.rip = c.rip();
   }

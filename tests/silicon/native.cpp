@@ -168,9 +168,9 @@ struct Native::Shared {
 
 namespace {
 
-Outcome* present = nullptr;           // of the case that runs
+Outcome* present = nullptr;  // of the case that runs
 const Case* present_case = nullptr;
-bool begun = false;                   // a stepped case has reached its instruction
+bool begun = false;  // a stepped case has reached its instruction
 
 // A fault or a trap: its context is the outcome.
 void take_signal(int, siginfo_t*, void* context) {

@@ -9,7 +9,7 @@
 namespace silicon {
 
 struct SegmentChoice {
-  uint8_t type;    // of the descriptor, always accessed: Linux sets that bit
+  uint8_t type;  // of the descriptor, always accessed: Linux sets that bit
   uint32_t base;
   uint32_t limit;  // as in the descriptor, 20 bits
   bool pages, big, present;
@@ -27,8 +27,8 @@ struct SegmentChoice {
 
 constexpr uint8_t data_type = 3, read_only_type = 1, expand_down_type = 7, code_type = 11, execute_only_type = 9,
                   conforming_type = 15;
-constexpr uint32_t code16_base = code16_at - 0x7000, trap16_base = trap_at - 0x3000,
-                    data16_base = data_at - 0x3000, stack16_base = stack_at - 0x4000;
+constexpr uint32_t code16_base = code16_at - 0x7000, trap16_base = trap_at - 0x3000, data16_base = data_at - 0x3000,
+                   stack16_base = stack_at - 0x4000;
 
 constexpr SegmentChoice local_table[] = {
     // Code. Two 16-bit segments for jumps, of which the second ends among the traps, and two for other instructions; the first

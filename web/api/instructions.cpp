@@ -51,8 +51,8 @@ EXPORT double mx_vectors_count() { return static_cast<double>(cases().stream.cas
 EXPORT const char* mx_vectors_error() { return cases().stream.error().data(); }
 EXPORT size_t mx_vectors_error_size() { return cases().stream.error().size(); }
 
-// The length of the instruction at the front of the vectors buffer's first `size` bytes, or 0 for #UD, -1 if it is too long, -2 if it
-// goes on beyond them. What the table only names, as the AVX rows, has a length too. mx_text() is what it says.
+// The length of the instruction at the front of the vectors buffer's first `size` bytes, or 0 for #UD, -1 if it is too long, -2
+// if it goes on beyond them. What the table only names, as the AVX rows, has a length too. mx_text() is what it says.
 EXPORT int mx_decode(size_t size, unsigned code_bits, double address) {
   static const Decoder* decoder = [] {
     FeatureSet all;
