@@ -121,30 +121,19 @@ class Text {
       if (n == name() || selector) return "word ptr ";
     if (o.kind == OperandClass::memory_only && o.size == 'z') return "";  // environments of several sizes
     switch (o.size) {
-      case 'p':
-        return in_.operand_size == 16 ? "dword ptr " : in_.operand_size == 32 ? "fword ptr " : "tbyte ptr ";
-      case 's':
-        return bits_ == 64 ? "tbyte ptr " : "fword ptr ";
-      case 'a':
-        return in_.operand_size == 16 ? "dword ptr " : "qword ptr ";
-      case 0:
-        return "";
-      default:
-        break;
+      case 'p': return in_.operand_size == 16 ? "dword ptr " : in_.operand_size == 32 ? "fword ptr " : "tbyte ptr ";
+      case 's': return bits_ == 64 ? "tbyte ptr " : "fword ptr ";
+      case 'a': return in_.operand_size == 16 ? "dword ptr " : "qword ptr ";
+      case 0: return "";
+      default: break;
     }
     switch (name() == "CMPXCHG8B" ? (in_.operand_size == 64 ? 128 : 64) : bits_of(o)) {
-      case 8:
-        return "byte ptr ";
-      case 16:
-        return "word ptr ";
-      case 32:
-        return "dword ptr ";
-      case 64:
-        return "qword ptr ";
-      case 80:
-        return "tbyte ptr ";
-      default:
-        return "xmmword ptr ";
+      case 8: return "byte ptr ";
+      case 16: return "word ptr ";
+      case 32: return "dword ptr ";
+      case 64: return "qword ptr ";
+      case 80: return "tbyte ptr ";
+      default: return "xmmword ptr ";
     }
   }
 
@@ -179,51 +168,31 @@ class Text {
     const bool rex = in_.rex != 0;
     switch (o.kind) {
       case C::general_rm:
-      case C::register_rm:
-        return in_.is_memory ? size_of_memory(o) + memory() : general(in_.rm, bits_of(o), rex);
+      case C::register_rm: return in_.is_memory ? size_of_memory(o) + memory() : general(in_.rm, bits_of(o), rex);
       case C::memory_only:
-      case C::offset:
-        return size_of_memory(o) + memory();
-      case C::general_reg:
-        return general(in_.reg, bits_of(o), rex);
-      case C::general_opcode:
-        return general(in_.rm, bits_of(o), rex);
-      case C::general_fixed:
-        return general(o.number, bits_of(o), false);
-      case C::vex_general:
-        return general(in_.vex_register, bits_of(o), rex);
-      case C::immediate:
-        return immediate(o, place);
-      case C::one:
-        return "0x1";
+      case C::offset: return size_of_memory(o) + memory();
+      case C::general_reg: return general(in_.reg, bits_of(o), rex);
+      case C::general_opcode: return general(in_.rm, bits_of(o), rex);
+      case C::general_fixed: return general(o.number, bits_of(o), false);
+      case C::vex_general: return general(in_.vex_register, bits_of(o), rex);
+      case C::immediate: return immediate(o, place);
+      case C::one: return "0x1";
       case C::relative:
         return hex(cut(rip_ + in_.length + static_cast<uint64_t>(in_.immediate), bits_ == 64 ? 64 : in_.operand_size));
-      case C::far_pointer:
-        return hex(in_.immediate2) + ":" + hex(cut(static_cast<uint64_t>(in_.immediate), in_.operand_size));
-      case C::segment:
-        return (in_.reg & 7) < 6 ? segment_names[in_.reg & 7] : "?";
-      case C::segment_fixed:
-        return segment_names[o.number];
-      case C::control:
-        return "cr" + std::to_string(in_.reg);
-      case C::debug:
-        return "dr" + std::to_string(in_.reg);
-      case C::xmm_reg:
-        return "xmm" + std::to_string(in_.reg);
-      case C::vex_xmm:
-        return "xmm" + std::to_string(in_.vex_register);
+      case C::far_pointer: return hex(in_.immediate2) + ":" + hex(cut(static_cast<uint64_t>(in_.immediate), in_.operand_size));
+      case C::segment: return (in_.reg & 7) < 6 ? segment_names[in_.reg & 7] : "?";
+      case C::segment_fixed: return segment_names[o.number];
+      case C::control: return "cr" + std::to_string(in_.reg);
+      case C::debug: return "dr" + std::to_string(in_.reg);
+      case C::xmm_reg: return "xmm" + std::to_string(in_.reg);
+      case C::vex_xmm: return "xmm" + std::to_string(in_.vex_register);
       case C::xmm_rm:
-      case C::xmm_register_rm:
-        return in_.is_memory ? size_of_memory(o) + memory() : "xmm" + std::to_string(in_.rm);
-      case C::mmx_reg:
-        return "mm" + std::to_string(in_.reg & 7);
+      case C::xmm_register_rm: return in_.is_memory ? size_of_memory(o) + memory() : "xmm" + std::to_string(in_.rm);
+      case C::mmx_reg: return "mm" + std::to_string(in_.reg & 7);
       case C::mmx_rm:
-      case C::mmx_register_rm:
-        return in_.is_memory ? size_of_memory(o) + memory() : "mm" + std::to_string(in_.rm & 7);
-      case C::x87:
-        return stack_registers();
-      default:
-        return "";
+      case C::mmx_register_rm: return in_.is_memory ? size_of_memory(o) + memory() : "mm" + std::to_string(in_.rm & 7);
+      case C::x87: return stack_registers();
+      default: return "";
     }
   }
 

@@ -45,14 +45,10 @@ std::string decoded(unsigned bits, const std::string& hex) {
   std::vector<uint8_t> bytes = bytes_of(hex);
   Instruction in;
   switch (decoder().decode(bytes, bits, in)) {
-    case DecodeResult::invalid:
-      return "#UD";
-    case DecodeResult::too_long:
-      return "too long";
-    case DecodeResult::needs_more:
-      return "needs more";
-    case DecodeResult::ok:
-      break;
+    case DecodeResult::invalid: return "#UD";
+    case DecodeResult::too_long: return "too long";
+    case DecodeResult::needs_more: return "needs more";
+    case DecodeResult::ok: break;
   }
   if (in.length != bytes.size()) return "length " + std::to_string(in.length);
   const Row& row = rows[in.row];

@@ -341,19 +341,20 @@ TEST_CASE("Errors of the transcendental instructions in ulp", "[.][figures]") {
   const char* path = std::getenv("FLOATING_POINT_PAGE");
   std::FILE* page = path ? std::fopen(path, "w") : stdout;
   REQUIRE(page);
-  std::fprintf(page,
-               "# Floating point\n\n"
-               "x87 and SSE arithmetic, conversions, comparisons, FPREM, FSQRT, FSCALE, BCD and the environment are exact in every "
-               "rounding and precision mode, flags included: [coverage.md](coverage.md) counts the cases beside a processor. The "
-               "transcendental instructions are within the unit in the last place that Intel's manual allows (\"Transcendental "
-               "Instruction Accuracy\"). Made by `FLOATING_POINT_PAGE=docs/floating-point.md build/native/tests/unit-tests "
-               "\"[figures]\"`; do not edit.\n\n"
-               "%llu cases to a line, half of them rounded to nearest, against MPFR with 400 bits; the trigonometric ones relative to "
-               "the reduction by a pi of 66 bits. Errors are the largest met, in units of the last place: of results to nearest, of "
-               "results in the directed modes, and of the processor that the tests ran on, to nearest. The last column is how many of "
-               "its results differ from ours, which is its last bit.\n\n"
-               "| operands | nearest | directed | processor | differing |\n|---|---|---|---|---|\n",
-               static_cast<unsigned long long>(count));
+  std::fprintf(
+      page,
+      "# Floating point\n\n"
+      "x87 and SSE arithmetic, conversions, comparisons, FPREM, FSQRT, FSCALE, BCD and the environment are exact in every "
+      "rounding and precision mode, flags included: [coverage.md](coverage.md) counts the cases beside a processor. The "
+      "transcendental instructions are within the unit in the last place that Intel's manual allows (\"Transcendental "
+      "Instruction Accuracy\"). Made by `FLOATING_POINT_PAGE=docs/floating-point.md build/native/tests/unit-tests "
+      "\"[figures]\"`; do not edit.\n\n"
+      "%llu cases to a line, half of them rounded to nearest, against MPFR with 400 bits; the trigonometric ones relative to "
+      "the reduction by a pi of 66 bits. Errors are the largest met, in units of the last place: of results to nearest, of "
+      "results in the directed modes, and of the processor that the tests ran on, to nearest. The last column is how many of "
+      "its results differ from ours, which is its last bit.\n\n"
+      "| operands | nearest | directed | processor | differing |\n|---|---|---|---|---|\n",
+      static_cast<unsigned long long>(count));
   for (const auto& region : regions) {
     const Errors errors = measure(region, count);
     CHECK(errors.nearest < 1);

@@ -95,32 +95,15 @@ uint64_t masked_for(const Case& c, const Instruction& in, const Outcome& want, c
     Count n = shift_count(c, in);
     bool holds = true;
     switch (m.when) {
-      case When::always:
-        break;
-      case When::count_not_one:
-        holds = n.count > 1;
-        break;
-      case When::count_from_width:
-        holds = n.count >= n.width;
-        break;
-      case When::count_above_width:
-        holds = n.count > n.width;
-        break;
-      case When::memory_form:
-        holds = in.is_memory;
-        break;
-      case When::one_faulted:
-        holds = want.exception != got.exception;
-        break;
-      case When::repeat_prefix:
-        holds = in.rep || in.repne;
-        break;
-      case When::near_branch_66:
-        holds = c.trapped && c.bits == 64 && in.operand_size_prefix;
-        break;
-      case When::far_pointer_w:
-        holds = in.rex & 8 && c.tables;
-        break;
+      case When::always: break;
+      case When::count_not_one: holds = n.count > 1; break;
+      case When::count_from_width: holds = n.count >= n.width; break;
+      case When::count_above_width: holds = n.count > n.width; break;
+      case When::memory_form: holds = in.is_memory; break;
+      case When::one_faulted: holds = want.exception != got.exception; break;
+      case When::repeat_prefix: holds = in.rep || in.repne; break;
+      case When::near_branch_66: holds = c.trapped && c.bits == 64 && in.operand_size_prefix; break;
+      case When::far_pointer_w: holds = in.rex & 8 && c.tables; break;
       case When::unaligned_stack:
         holds = want.exception == GP_vector && got.exception == SS_vector && operand_is_16_bytes(c, in);
         break;
@@ -133,24 +116,14 @@ uint64_t masked_for(const Case& c, const Instruction& in, const Outcome& want, c
         holds = other(want) || other(got);
         break;
       }
-      case When::far_faulted:
-        holds = c.tables && want.exception != Outcome::none && want.exception == got.exception;
-        break;
-      case When::segment_row_faults:
-        holds = c.tables && want.exception != Outcome::none;
-        break;
-      case When::segment_row:
-        holds = c.tables;
-        break;
-      case When::locked_register:
-        holds = in.lock && !in.is_memory;
-        break;
+      case When::far_faulted: holds = c.tables && want.exception != Outcome::none && want.exception == got.exception; break;
+      case When::segment_row_faults: holds = c.tables && want.exception != Outcome::none; break;
+      case When::segment_row: holds = c.tables; break;
+      case When::locked_register: holds = in.lock && !in.is_memory; break;
       case When::other_fault:
         holds = c.tables && want.exception != got.exception && want.exception != Outcome::none && got.exception != Outcome::none;
         break;
-      case When::faulted:
-        holds = want.exception != Outcome::none && want.exception == got.exception;
-        break;
+      case When::faulted: holds = want.exception != Outcome::none && want.exception == got.exception; break;
       case When::wrapped:
         holds = c.bits != 64 && (want.exception == GP_vector || want.exception == SS_vector) &&
                 (got.exception == PF_vector || got.exception == AC_vector);

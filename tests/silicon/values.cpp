@@ -48,18 +48,12 @@ uint64_t Generator::value() {
   switch (random_.below(8)) {
     case 0:
     case 1:
-    case 2:
-      return edges[random_.below(count)];
-    case 3:
-      return random_.next() >> random_.below(64);
-    case 4:
-      return uint64_t{1} << random_.below(64);
-    case 5:
-      return (uint64_t{1} << random_.below(64)) - 1;
-    case 6:
-      return edges[random_.below(count)] ^ (random_.next() << 32);
-    default:
-      return random_.next();
+    case 2: return edges[random_.below(count)];
+    case 3: return random_.next() >> random_.below(64);
+    case 4: return uint64_t{1} << random_.below(64);
+    case 5: return (uint64_t{1} << random_.below(64)) - 1;
+    case 6: return edges[random_.below(count)] ^ (random_.next() << 32);
+    default: return random_.next();
   }
 }
 
@@ -110,20 +104,15 @@ uint64_t Generator::floating_lane() {
   static constexpr uint32_t singles[] = {0, 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00000, 0x7fa00001,
                                          1, 0x007fffff, 0x00800000, 0x7f7fffff, 0x4f000000, 0xcf000000, 0x4effffff, 0x5f000000};
   switch (random_.below(6)) {
-    case 0:
-      return doubles[random_.below(16)];
-    case 1:
-      return singles[random_.below(16)] | uint64_t{singles[random_.below(16)]} << 32;
-    case 2:
-      return (random_.next() & 0x800fffffffffffff) | (0x3ff - 40 + random_.below(80)) << 52;
+    case 0: return doubles[random_.below(16)];
+    case 1: return singles[random_.below(16)] | uint64_t{singles[random_.below(16)]} << 32;
+    case 2: return (random_.next() & 0x800fffffffffffff) | (0x3ff - 40 + random_.below(80)) << 52;
     case 3: {
       auto one = [&] { return (random_.next() & 0x807fffff) | (127 - 20 + random_.below(40)) << 23; };
       return one() | one() << 32;
     }
-    case 4:
-      return value();
-    default:
-      return random_.next();
+    case 4: return value();
+    default: return random_.next();
   }
 }
 
