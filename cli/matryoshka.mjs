@@ -9,6 +9,7 @@ import { Core, PORTS } from "../web/core.js";
 import { MachineError } from "../web/errors.js";
 import { compileCore } from "../web/loader.js";
 import { Script } from "../web/script.js";
+import { vectorsCommand } from "./vectors.mjs";
 
 const STATUS = { well: 0, failed: 1, badUsage: 2, limit: 3, tripleFault: 4, interrupted: 130 };
 // Slices are short so that V8 replaces the code it begins with; between two looks at the keyboard pass about 8 ms.
@@ -289,6 +290,7 @@ async function main(args) {
     throw new Refusal("The machine is not built; ./run --build builds it");
   }
   const module = await compileCore(bytes);
+  if (args[0] === "vectors") return vectorsCommand(module, args.slice(1), STATUS);
   const facts = { atTerminal: process.stdin.isTTY === true, now: Date.now() / 1000 };
   const { help, plan } = Core.plan(module, args, facts);
   if (help) {

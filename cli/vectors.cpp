@@ -1,5 +1,6 @@
 #include "cli/vectors.h"
 
+#include <chrono>
 #include <unistd.h>
 
 #include <cerrno>
@@ -20,18 +21,23 @@ int refuse(const std::string& sentence) {
 }
 
 constexpr char help[] =
-    "usage: matryoshka vectors [--engine interp] < cases > results\n"
+    "usage: matryoshka vectors [--engine interp] [--stats] < cases > results\n"
     "\n"
     "Runs single instructions and short blocks from given states and writes the resulting ones, or the exception that came.\n"
-    "docs/vectors.md describes the format.\n";
+    "docs/vectors.md describes the format. --stats says how many a second on standard error.\n";
 
 }  // namespace
 
 int vectors_command(const std::vector<std::string>& arguments) {
+  bool stats = false;
   for (size_t i = 0; i < arguments.size(); ++i) {
     if (arguments[i] == "--help") {
       std::fputs(help, stdout);
       return ended_well;
+    }
+    if (arguments[i] == "--stats") {
+      stats = true;
+      continue;
     }
     if (arguments[i] != "--engine" || i + 1 == arguments.size())
       return refuse("there is no option '" + arguments[i] + "'; --help lists them");
@@ -41,6 +47,7 @@ int vectors_command(const std::vector<std::string>& arguments) {
   VectorStream stream(runner);
   std::vector<uint8_t> in, out;
   size_t held = 0;
+  std::chrono::duration<double> running{};
   for (;;) {
     in.resize(held + (1 << 20));
     ssize_t got = read(STDIN_FILENO, in.data() + held, in.size() - held);
@@ -49,13 +56,18 @@ int vectors_command(const std::vector<std::string>& arguments) {
     if (got == 0) break;
     held += static_cast<size_t>(got);
     out.clear();
+    auto began = std::chrono::steady_clock::now();
     size_t used = stream.feed({in.data(), held}, out);
+    running += std::chrono::steady_clock::now() - began;
     std::memmove(in.data(), in.data() + used, held - used);
     held -= used;
     if (std::fwrite(out.data(), 1, out.size(), stdout) != out.size()) return failed;
     if (!stream.error().empty()) return refuse(stream.error());
   }
   if (held != 0) return refuse("the input ends inside a case");
+  if (stats)
+    std::fprintf(stderr, "%llu cases, %.0f a second\n", static_cast<unsigned long long>(stream.cases()),
+                 static_cast<double>(stream.cases()) / running.count());
   return std::fflush(stdout) == 0 ? ended_well : failed;
 }
 

@@ -252,7 +252,11 @@ DecodeResult Decoder::decode(std::span<const uint8_t> bytes, unsigned code_bits,
     return result;
   };
 
-  // Prefixes. A REX prefix counts only if it stands last.
+  // Prefixes. A REX prefix counts only if it stands last. In 64-bit code those of ES, CS, SS and DS are as if they were not
+  // there: FS or GS before them holds.
+  auto override_with = [&](Segments segment) {
+    if (!long_code || segment >= Segments::fs) in.override_segment = segment;
+  };
   for (bool more = true; more && cursor.at < 15;) {
     uint8_t byte = cursor.peek();
     if (long_code && (byte & 0xf0) == 0x40) {
@@ -261,12 +265,12 @@ DecodeResult Decoder::decode(std::span<const uint8_t> bytes, unsigned code_bits,
       continue;
     }
     switch (byte) {
-      case 0x26: in.override_segment = Segments::es; break;
-      case 0x2e: in.override_segment = Segments::cs; break;
-      case 0x36: in.override_segment = Segments::ss; break;
-      case 0x3e: in.override_segment = Segments::ds; break;
-      case 0x64: in.override_segment = Segments::fs; break;
-      case 0x65: in.override_segment = Segments::gs; break;
+      case 0x26: override_with(Segments::es); break;
+      case 0x2e: override_with(Segments::cs); break;
+      case 0x36: override_with(Segments::ss); break;
+      case 0x3e: override_with(Segments::ds); break;
+      case 0x64: override_with(Segments::fs); break;
+      case 0x65: override_with(Segments::gs); break;
       case 0x66: in.operand_size_prefix = true; break;
       case 0x67: in.address_size_prefix = true; break;
       case 0xf0: in.lock = true; break;
@@ -279,7 +283,6 @@ DecodeResult Decoder::decode(std::span<const uint8_t> bytes, unsigned code_bits,
     cursor.next();
   }
   if (cursor.at >= 15) return DecodeResult::too_long;
-  if (long_code && static_cast<uint8_t>(in.override_segment) < 4) in.override_segment = Segments::none;
 
   in.address_size = long_code ? (in.address_size_prefix ? 32 : 64) : (code_bits == 32) != in.address_size_prefix ? 32 : 16;
 

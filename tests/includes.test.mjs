@@ -18,7 +18,7 @@ const layers = [
   ["cpu/", ["cpu/", "mmu/", "vmx-model/", "devices/bus/"]],
   ["wasm-jit/", ["wasm-jit/", "cpu/", "mmu/", "devices/bus/"]],
   ["devices/", ["devices/bus/", "cpu/state/archive.h", "devices/\\w+\\.h"]],
-  ["web/api/", ["web/api/", "devices/machine/", "wasm-jit/"]],
+  ["web/api/", ["web/api/", "devices/machine/", "wasm-jit/", "cpu/"]],
   ["cli/", ["cli/", "devices/machine/", "cpu/vectors/"]],
 ];
 // What one device may know of another: its base class or the interface it is made for. The board knows them all.

@@ -114,8 +114,9 @@ struct Movs {
   static bool run(Processor& cpu, const Op& op) {
     return repeat(cpu, op, [&](const Indexes& x, uint64_t allowed, uint64_t& done) {
       uint64_t from, to;
-      if (!x.source(sizeof(T), from) || !x.destination(sizeof(T), AccessKind::write, to)) return Step::fault;
+      if (!x.source(sizeof(T), from)) return Step::fault;
       if (allowed > 1 && x.direction > 0 && cpu.mode().flat_data && !(op.flags & Op::checked)) {
+        if (!x.destination(sizeof(T), AccessKind::write, to)) return Step::fault;
         const uint8_t* source = cpu.mmu.readable_run(from);
         uint8_t* target = cpu.mmu.writable_run(to);
         uint64_t count = std::min({allowed, elements_in_page<T>(from), elements_in_page<T>(to)});
@@ -132,7 +133,9 @@ struct Movs {
         }
       }
       T value;
-      if (!cpu.load(op, from, value) || !cpu.store(op, to, value)) return Step::fault;
+      // What the read meets comes before what the write's segment says.
+      if (!cpu.load(op, from, value) || !x.destination(sizeof(T), AccessKind::write, to) || !cpu.store(op, to, value))
+        return Step::fault;
       x.advance(RSI, sizeof(T));
       x.advance(RDI, sizeof(T));
       done = 1;
@@ -203,8 +206,8 @@ struct Cmps {
     return repeat(cpu, op, [&](const Indexes& x, uint64_t, uint64_t& done) {
       uint64_t first, second;
       T a, b;
-      if (!x.source(sizeof(T), first) || !x.destination(sizeof(T), AccessKind::read, second)) return Step::fault;
-      if (!cpu.load(op, first, a) || !cpu.load(op, second, b)) return Step::fault;
+      if (!x.source(sizeof(T), first) || !cpu.load(op, first, a)) return Step::fault;
+      if (!x.destination(sizeof(T), AccessKind::read, second) || !cpu.load(op, second, b)) return Step::fault;
       compare<T>(cpu, a, b);
       x.advance(RSI, sizeof(T));
       x.advance(RDI, sizeof(T));

@@ -117,7 +117,16 @@ bool check_debug_access(Processor& cpu, unsigned& number) {
 
 }  // namespace
 
+// A register that there is not is #UD at any privilege level, so the level is asked here and not by the row.
+bool check_control_access(Processor& cpu, unsigned number) {
+  constexpr unsigned existing = 1 << 0 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 8;
+  if (!(existing >> number & 1)) return cpu.fault.raise(UD_vector);
+  if (cpu.cpl() != 0) return general_protection(cpu);
+  return true;
+}
+
 bool mov_from_control(Processor& cpu, const Op& op) {
+  if (!check_control_access(cpu, op.reg)) return false;
   const CpuState& s = cpu.state;
   uint64_t value;
   switch (op.reg) {
@@ -125,25 +134,24 @@ bool mov_from_control(Processor& cpu, const Op& op) {
     case 2: value = s.cr2; break;
     case 3: value = s.cr3; break;
     case 4: value = s.cr4; break;
-    case 8: value = cpu.apic.cr8(); break;
-    default: return cpu.fault.raise(UD_vector);
+    default: value = cpu.apic.cr8(); break;
   }
   cpu.write_gpr(op.rm, op.operand_bits(), value);
   return true;
 }
 
 bool mov_to_control(Processor& cpu, const Op& op) {
+  if (!check_control_access(cpu, op.reg)) return false;
   const uint64_t value = cpu.read_gpr(op.rm, op.operand_bits());
   switch (op.reg) {
     case 0: return write_cr0(cpu, value);
     case 2: cpu.state.cr2 = value; return true;
     case 3: return write_cr3(cpu, value);
     case 4: return write_cr4(cpu, value);
-    case 8:
+    default:
       if (value >> 4) return general_protection(cpu);
       cpu.apic.set_cr8(value);
       return true;
-    default: return cpu.fault.raise(UD_vector);
   }
 }
 

@@ -127,9 +127,10 @@ bool xsetbv(Processor& cpu, const Op&) {
 // All memory is coherent, and no line is ever dirty.
 bool flush_caches(Processor&, const Op&) { return true; }
 
+// "CLFLUSH": all that a load of a byte may meet, but that a line of an execute-only segment may be flushed.
 bool flush_line(Processor& cpu, const Op& op) {
   uint64_t linear;
-  return cpu.linear_address(op, 1, AccessKind::read, linear) && readable_byte(cpu, linear);
+  return cpu.linear_address(op, 1, AccessKind::fetch, linear) && readable_byte(cpu, linear);
 }
 
 }  // namespace matryoshka::model_ops

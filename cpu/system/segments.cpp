@@ -20,7 +20,8 @@ bool Processor::segment_address(unsigned name, uint64_t offset, unsigned size, A
   const uint8_t vector = name == SS ? SS_vector : GP_vector;
   if (protects(state)) {
     if (s.unusable()) return fault.raise(vector, 0);
-    if (kind == AccessKind::write ? !s.writable() : !s.readable()) return fault.raise(GP_vector, 0);
+    // Nothing but CLFLUSH names its operand by `fetch`: an execute-only segment will do.
+    if (kind == AccessKind::write ? !s.writable() : kind == AccessKind::read && !s.readable()) return fault.raise(GP_vector, 0);
   }
   if (!within_limit(s, offset, size)) return fault.raise(vector, 0);
   linear = static_cast<uint32_t>(s.base + offset);

@@ -366,7 +366,7 @@ bool far_return(Processor& cpu, const Op& op) {
   ReturnStack outer;
   uint16_t stack_selector;
   if (!stack.pop(outer.pointer, bytes) || !stack.pop(stack_selector, bytes)) return false;
-  if (!check_return_stack(cpu, stack_selector, level, code, outer.segment) || !check_target(cpu, code, rip)) return false;
+  if (!check_target(cpu, code, rip) || !check_return_stack(cpu, stack_selector, level, code, outer.segment)) return false;
   Stack now = outer.stack(cpu, code);
   now.release(parameters);
   now.commit();
@@ -404,7 +404,8 @@ bool interrupt_return(Processor& cpu, const Op& op) {
     ReturnStack back;
     uint16_t stack_selector;
     if (!stack.pop(back.pointer, bytes) || !stack.pop(stack_selector, bytes)) return false;
-    if (!check_return_stack(cpu, stack_selector, level, code, back.segment) || !check_target(cpu, code, rip)) return false;
+    // A target out of reach is met before a wrong stack: the manual does not say, an AMD family 26 does it so.
+    if (!check_target(cpu, code, rip) || !check_return_stack(cpu, stack_selector, level, code, back.segment)) return false;
     back.stack(cpu, code).commit();
     s.segment[SS] = back.segment;
     if (outward) drop_inner_segments(cpu, level);

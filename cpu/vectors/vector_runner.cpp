@@ -241,6 +241,8 @@ bool VectorRunner::run_one() {
   constexpr uint64_t most_iterations = uint64_t{1} << 24;
   uint64_t before = s.retired, spent = clock_.ticks, end = nowhere;
   cpu_->run(clock_.ticks + 1);
+  // A trap that follows the instruction, a single step's or a breakpoint's, belongs to it.
+  if (s.pending_debug && !s.mov_ss_shadow && !event_) cpu_->run(clock_.ticks + 1);
   // A repeated instruction stands at its start again; go on in larger portions.
   while (s.retired == before && !event_ && s.activity == Activity::active) {
     if (clock_.ticks - spent > most_iterations) return false;

@@ -5,12 +5,12 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <map>
 #include <memory>
-#include <string>
-#include <vector>
 
+#include "cpu/decode.h"
+#include "cpu/isa.h"
 #include "cpu/vectors/vector_runner.h"
+#include "tests/silicon/compare.h"
 #include "tests/silicon/generator.h"
 #include "tests/silicon/native.h"
 
@@ -18,288 +18,6 @@ namespace silicon {
 namespace {
 
 using namespace matryoshka;
-
-// ---- What is not compared
-
-// The first group holds only where nothing faulted.
-enum class When {
-  always,
-  count_not_one,
-  count_from_width,
-  count_above_width,
-  memory_form,
-  repeat_prefix,
-  near_branch_66,
-  faulted,
-  one_faulted,
-  wrapped,
-  two_faults,
-  unaligned,
-  unaligned_16
-};
-constexpr uint64_t CF = rflags::CF, PF = rflags::PF, AF = rflags::AF, ZF = rflags::ZF, SF = rflags::SF, OF = rflags::OF;
-constexpr uint64_t RESULT = uint64_t{1} << 63, EVERYTHING = uint64_t{1} << 62, REGISTERS = uint64_t{1} << 61,
-                   X87 = uint64_t{1} << 60, XMM = uint64_t{1} << 59, MEMORY = uint64_t{1} << 58, ADDRESS = uint64_t{1} << 57,
-                   LAST_BIT = uint64_t{1} << 56;
-
-struct Mask {
-  std::string_view mnemonic;
-  When when;
-  uint64_t what;
-  const char* why;
-};
-constexpr Mask masks[] = {
-#define MASK(mnemonic, when, what, why) {#mnemonic, When::when, what, why},
-#include "tests/silicon/masks.def"
-#undef MASK
-};
-
-// The count of a shift, as the processor masks it, and the operand's width.
-struct Count {
-  unsigned count = 0, width = 0;
-};
-
-Count shift_count(const Case& c, const Instruction& in) {
-  OperandList operands = parse_operands(rows[c.row].operands);
-  if (operands.count < 2) return {};
-  Count result;
-  result.width = bits_of_size(operands.operand[0].size, in.operand_size);
-  const OperandSpec& last = operands.operand[operands.count - 1];
-  uint64_t raw = last.kind == OperandClass::one         ? 1
-                 : last.kind == OperandClass::immediate ? static_cast<uint64_t>(in.immediate)
-                                                        : c.gpr[RCX];
-  result.count = raw & (result.width == 64 ? 63 : 31);
-  return result;
-}
-
-bool operand_is_16_bytes(const Case& c, const Instruction& in) {
-  OperandList operands = parse_operands(rows[c.row].operands);
-  bool found = false;
-  for (unsigned i = 0; i < operands.count; ++i) {
-    const OperandSpec& o = operands.operand[i];
-    found |= (o.kind == OperandClass::xmm_rm || o.kind == OperandClass::memory_only) && o.size == 'x';
-  }
-  return found && in.is_memory;
-}
-
-uint64_t masked_for(const Case& c, const Instruction& in, const Outcome& want, const Outcome& got) {
-  uint64_t result = 0;
-  for (const Mask& m : masks) {
-    if (m.mnemonic != rows[c.row].mnemonic && m.mnemonic != "ANY") continue;
-    Count n = shift_count(c, in);
-    bool holds = true;
-    switch (m.when) {
-      case When::always:
-        break;
-      case When::count_not_one:
-        holds = n.count > 1;
-        break;
-      case When::count_from_width:
-        holds = n.count >= n.width;
-        break;
-      case When::count_above_width:
-        holds = n.count > n.width;
-        break;
-      case When::memory_form:
-        holds = in.is_memory;
-        break;
-      case When::one_faulted:
-        holds = want.exception != got.exception;
-        break;
-      case When::repeat_prefix:
-        holds = in.rep || in.repne;
-        break;
-      case When::near_branch_66:
-        holds = c.trapped && c.bits == 64 && in.operand_size_prefix;
-        break;
-      case When::faulted:
-        holds = want.exception != Outcome::none && want.exception == got.exception;
-        break;
-      case When::wrapped:
-        holds = c.bits == 32 && (want.exception == GP_vector || want.exception == SS_vector) &&
-                (got.exception == PF_vector || got.exception == AC_vector);
-        break;
-      case When::two_faults:
-        holds = got.exception == GP_vector &&
-                (want.exception == SS_vector || want.exception == PF_vector || want.exception == AC_vector);
-        break;
-      case When::unaligned:
-      case When::unaligned_16: {
-        auto one = [](uint8_t e) { return e == AC_vector || e == GP_vector; };
-        holds = want.exception != got.exception && (one(want.exception) || one(got.exception));
-        if (m.when == When::unaligned_16) holds = holds && want.exception == AC_vector && operand_is_16_bytes(c, in);
-        break;
-      }
-    }
-    if (want.exception != Outcome::none && m.when < When::repeat_prefix && m.what != EVERYTHING) holds = false;
-    if (holds) result |= m.what;
-  }
-  return result;
-}
-
-// ---- The model's side
-
-void run_model(VectorRunner& runner, const Case& c, Outcome& out) {
-  static constexpr uint8_t nothing[1] = {0};
-  CpuState& s = runner.begin(c.bits == 64 ? VectorRunner::Mode::long64 : VectorRunner::Mode::protected32);
-  std::memcpy(s.gpr, c.gpr, sizeof c.gpr);
-  s.rip = c.code_at();
-  s.set_rflags(c.flags);
-  if (c.bits == 64) s.segment[FS].base = fs_base, s.segment[GS].base = gs_base;
-  if (c.floating) {
-    s.mxcsr = c.fx.mxcsr;
-    for (unsigned i = 0; i < 16; ++i) s.xmm[i].q[0] = c.fx.xmm[i][0], s.xmm[i].q[1] = c.fx.xmm[i][1];
-    s.x87.control = c.fx.control, s.x87.status = c.fx.status, s.x87.valid = c.fx.tags;
-    for (unsigned i = 0; i < 8; ++i) s.x87.st(i) = {c.fx.st[i].significand, c.fx.st[i].sign_exponent};
-  }
-  for (uint64_t at = data_at; at < read_only_at; at += page) (void)runner.window(at, nothing, VectorRunner::writable);
-  (void)runner.window(read_only_at, nothing, 0);
-  (void)runner.window(stack_at, nothing, VectorRunner::writable);
-  for (unsigned i = 0; i < c.windows; ++i)
-    (void)runner.window(c.window[i].address, {c.window[i].bytes, c.window[i].size}, VectorRunner::writable);
-  (void)runner.window(c.code_at(), {c.code, c.length}, VectorRunner::executable);
-
-  VectorRunner::End end = runner.run(1);
-  const CpuState& r = runner.state();
-  std::memcpy(out.gpr, r.gpr, sizeof out.gpr);
-  out.rip = r.rip, out.flags = r.rflags();
-  out.exception = end == VectorRunner::End::exception ? runner.exception().vector : Outcome::none;
-  out.died = end == VectorRunner::End::unfinished ? 254 : 0;
-  out.error = runner.exception().error, out.cr2 = runner.exception().cr2;
-  out.stray = 0;
-  for (unsigned i = 0; i < c.windows; ++i) std::memcpy(out.bytes[i], c.window[i].bytes, c.window[i].size);
-  for (const VectorRunner::Change& change : runner.changes())
-    for (size_t k = 0; k < change.bytes.size(); ++k) {
-      uint64_t at = change.address + k;
-      bool inside = false;
-      for (unsigned i = 0; i < c.windows; ++i)
-        if (at - c.window[i].address < c.window[i].size) out.bytes[i][at - c.window[i].address] = change.bytes[k], inside = true;
-      if (!inside && change.bytes[k] && !out.stray) out.stray = at;
-    }
-  if (c.floating) {
-    out.fx = {};
-    out.fx.mxcsr = r.mxcsr;
-    for (unsigned i = 0; i < 16; ++i) out.fx.xmm[i][0] = r.xmm[i].q[0], out.fx.xmm[i][1] = r.xmm[i].q[1];
-    out.fx.control = r.x87.control, out.fx.status = r.x87.status, out.fx.tags = r.x87.valid;
-    CpuState& w = const_cast<CpuState&>(r);
-    for (unsigned i = 0; i < 8; ++i)
-      out.fx.st[i].significand = w.x87.st(i).significand, out.fx.st[i].sign_exponent = w.x87.st(i).sign_exponent;
-  }
-}
-
-// ---- Comparing
-
-std::string hex_text(uint64_t v) {
-  char text[20];
-  std::snprintf(text, sizeof text, "%llx", static_cast<unsigned long long>(v));
-  return text;
-}
-
-std::string hex_bytes(const uint8_t* p, size_t n) {
-  std::string s;
-  char text[4];
-  for (size_t i = 0; i < n; ++i) std::snprintf(text, sizeof text, "%02x", p[i]), s += text;
-  return s;
-}
-
-constexpr const char* names[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
-                                   "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
-
-// How many representable values lie from one to the other, as far as a caller cares.
-template <class Register>
-uint64_t units_apart(const Register& a, const Register& b) {
-  // Exponent and fraction as one number count through all values of a sign.
-  auto ordinal = [](const Register& r) {
-    return static_cast<unsigned __int128>(r.sign_exponent & 0x7fff) << 63 | (r.significand & ~(uint64_t{1} << 63));
-  };
-  if ((a.sign_exponent ^ b.sign_exponent) & 0x8000) return ~uint64_t{0};
-  unsigned __int128 x = ordinal(a), y = ordinal(b), distance = x > y ? x - y : y - x;
-  return distance > 100 ? ~uint64_t{0} : static_cast<uint64_t>(distance);
-}
-
-// The differences as " what expected/got", or nothing.
-std::string differences(const Case& c, const Instruction& in, const Outcome& want, const Outcome& got) {
-  std::string text;
-  auto differ = [&](const std::string& what, uint64_t a, uint64_t b) {
-    if (a != b) text += " " + what + " " + hex_text(a) + "/" + hex_text(b);
-  };
-  uint64_t masked = masked_for(c, in, want, got);
-  if (masked & EVERYTHING) return {};
-  differ("died", want.died, got.died);
-  if (want.died) return text;
-  differ("exception", want.exception, got.exception);
-  if (want.exception != got.exception) return text;
-  if (want.exception == PF_vector) {
-    // Linux hides from user code what is mapped in its own half.
-    constexpr uint64_t user_end = 0x7ffffffff000;
-    uint32_t hidden = want.cr2 >= user_end ? 1 : 0;
-    if (!(masked & ADDRESS)) {
-      differ("cr2", want.cr2, got.cr2);
-      differ("error", want.error | hidden, got.error | hidden);
-    }
-  }
-  if (want.exception == GP_vector || want.exception == SS_vector) differ("error", want.error, got.error);
-  differ("rip", want.rip, got.rip);
-  uint64_t compared = (rflags::status | rflags::DF | rflags::AC | rflags::ID | rflags::TF) & ~masked;
-  if (masked & RESULT) compared &= ~rflags::status;
-  differ("flags", want.flags & compared, got.flags & compared);
-  uint64_t visible = c.bits == 64 ? ~uint64_t{0} : 0xffffffff;
-  for (unsigned i = 0; i < 16; ++i) {
-    // A double shift's destination is ModRM.rm.
-    if (masked & RESULT && !in.is_memory && in.rm == i) continue;
-    if (masked & REGISTERS && i != RSP) continue;
-    differ(names[i], want.gpr[i] & visible, got.gpr[i] & visible);
-  }
-  if (!(masked & RESULT && in.is_memory) && !(masked & MEMORY))
-    for (unsigned i = 0; i < c.windows; ++i)
-      for (unsigned k = 0; k < c.window[i].size; ++k)
-        if (want.bytes[i][k] != got.bytes[i][k]) {
-          unsigned n = std::min<unsigned>(16, c.window[i].size - k);
-          text += " [" + hex_text(c.window[i].address + k) + "] " + hex_bytes(want.bytes[i] + k, n) + "/" +
-                  hex_bytes(got.bytes[i] + k, n);
-          break;
-        }
-  differ("stray", want.stray, got.stray);
-  if (c.floating) {
-    differ("mxcsr", want.fx.mxcsr, got.fx.mxcsr);
-    for (unsigned i = 0; i < (c.bits == 64 ? 16 : 8); ++i)
-      for (unsigned k = 0; k < 2 && !(masked & XMM); ++k)
-        differ("xmm" + std::to_string(i) + (k ? "h" : "l"), want.fx.xmm[i][k], got.fx.xmm[i][k]);
-    differ("fcw", want.fx.control, got.fx.control);
-    constexpr unsigned c1 = 0x200;
-    if (masked & X87) return text;
-    unsigned ignored = masked & LAST_BIT ? c1 : 0;
-    differ("fsw", want.fx.status | ignored, got.fx.status | ignored);
-    differ("tags", want.fx.tags, got.fx.tags);
-    for (unsigned i = 0; i < 8; ++i) {
-      if (masked & LAST_BIT && units_apart(want.fx.st[i], got.fx.st[i]) <= 1) continue;
-      differ("st" + std::to_string(i), want.fx.st[i].significand, got.fx.st[i].significand);
-      differ("st" + std::to_string(i) + "e", want.fx.st[i].sign_exponent, got.fx.st[i].sign_exponent);
-    }
-  }
-  return text;
-}
-
-std::string describe(const Case& c, const Instruction& in) {
-  const Row& row = rows[c.row];
-  std::string s = std::to_string(c.bits) + " " + hex_bytes(c.code, c.length) + " " + row.mnemonic + " " + row.operands + "/" +
-                  std::to_string(in.operand_size) + " at " + hex_text(c.code_at()) + " fl " + hex_text(c.flags);
-  for (unsigned i = 0; i < (c.bits == 64 ? 16u : 8u); ++i) s += std::string(" ") + names[i] + "=" + hex_text(c.gpr[i]);
-  for (unsigned i = 0; i < c.windows; ++i) {
-    s += " [" + hex_text(c.window[i].address) + "]=" + hex_bytes(c.window[i].bytes, c.window[i].size);
-  }
-  if (c.floating) {
-    s += " mxcsr=" + hex_text(c.fx.mxcsr) + " fcw=" + hex_text(c.fx.control) + " fsw=" + hex_text(c.fx.status) +
-         " tags=" + hex_text(c.fx.tags);
-    if (row.family == Family::x87 || row.family == Family::mmx)
-      for (unsigned i = 0; i < 8; ++i)
-        s += " st" + std::to_string(i) + "=" + hex_text(c.fx.st[i].sign_exponent) + ":" + hex_text(c.fx.st[i].significand);
-    else
-      for (unsigned i = 0; i < 16; ++i)
-        s += " xmm" + std::to_string(i) + "=" + hex_text(c.fx.xmm[i][1]) + ":" + hex_text(c.fx.xmm[i][0]);
-  }
-  return s;
-}
 
 // ---- Rows
 
@@ -314,124 +32,241 @@ bool host_has(Feature feature) {
   return false;
 }
 
-constexpr const char* family_names[] = {"integer", "string", "system", "x87", "mmx", "sse", "crypto", "avx"};
-
-struct Tally {
-  uint64_t cases = 0, faults = 0, failures = 0;
+struct NotCovered {
+  std::string_view mnemonic;
+  const char* why;
+};
+constexpr NotCovered not_covered[] = {
+#define NOT_COVERED(mnemonic, why) {#mnemonic, why},
+#include "tests/silicon/uncovered.def"
+#undef NOT_COVERED
 };
 
-bool wanted(unsigned row, const Options& o) {
+const char* why_not(unsigned row, const FeatureSet& features) {
+  if (rows[row].kind == Kind::kind_unsupported) return "the model does not have it";
+  for (const NotCovered& n : not_covered)
+    if (n.mnemonic == rows[row].mnemonic) return n.why;
+  return features.has(rows[row].feature) ? "" : "this processor lacks it";
+}
+
+constexpr const char* family_names[] = {"integer", "string", "system", "x87", "mmx", "sse", "crypto", "avx"};
+
+bool chosen(unsigned row, const Options& o) {
+  if (!o.only.empty() && o.only != rows[row].mnemonic) return false;
+  return o.family.empty() || o.family == family_names[static_cast<unsigned>(rows[row].family)];
+}
+
+// A signal costs as much as twenty cases without one: rows of which every case brings one come a quarter as often.
+unsigned share(unsigned row) {
   const Row& r = rows[row];
-  if (r.kind == Kind::kind_unsupported || r.family == Family::avx) return false;
-  if (r.family == Family::system) return false;  // the privileged rows need another oracle
-  if (!o.only.empty() && o.only != r.mnemonic) return false;
-  return o.family.empty() || o.family == family_names[static_cast<unsigned>(r.family)];
+  bool jumps = r.attributes & attribute::ENDS || std::string_view(r.operands).starts_with("J");
+  return jumps || r.attributes & attribute::CPL0 || r.family == Family::system ? 1 : 4;
+}
+
+constexpr unsigned bits_of(World w) { return w == code64 ? 64 : w == segmented16 ? 16 : 32; }
+
+bool exists_in(unsigned row, World w) {
+  // What concerns segments wants Linux's long mode around it.
+  if (w == flat32 && rows[row].family == Family::system) return false;
+  return !(rows[row].attributes & (w == code64 ? attribute::NO64 : attribute::ONLY64));
+}
+
+// ---- Cases
+
+// A case depends on the seed and its own number alone, so that one can be had again without those before it.
+bool make_case(uint64_t seed, World w, unsigned row, uint64_t number, Case& c) {
+  Random mixed(seed ^ Random(number).next());
+  Generator generator(mixed.next());
+  if (!generator.make(row, bits_of(w), c, w == segmented32)) return false;
+  c.number = number;
+  // One in a hundred by a single step; not what itself sets TF, or hides it.
+  constexpr unsigned stepped_percent = 1;
+  constexpr uint64_t trap_flag = 0x100;
+  if (!c.tables && mixed.chance(stepped_percent)) c.stepped = true, c.flags |= trap_flag;
+  return true;
+}
+
+World world_of(const Case& c) { return c.bits == 64 ? code64 : c.bits == 16 ? segmented16 : c.segmented ? segmented32 : flat32; }
+
+std::string name_of(uint64_t seed, const Case& c) {
+  return "--seed " + std::to_string(seed) + " --repeat " + world_names[world_of(c)] + ":" + std::to_string(c.row) + ":" +
+         std::to_string(c.number);
+}
+
+class Campaign {
+ public:
+  explicit Campaign(const Options& o)
+      : o_(o), features_(host_features()), runner_(new VectorRunner(features_)), decoder_(features_) {
+    result_.problem = native_.problem();
+    result_.rows.resize(row_count);
+    for (unsigned row = 0; row < row_count; ++row) result_.why_not.emplace_back(why_not(row, features_));
+  }
+
+  Result run() {
+    if (result_.problem) return result_;
+    if (!o_.repeat.empty()) return repeat(), result_;
+    // A batch is of one world: changing it costs the model its page tables.
+    for (unsigned row = 0; row < row_count; ++row)
+      for (unsigned w = 0; w < world_count; ++w)
+        if (chosen(row, o_) && result_.why_not[row].empty() && exists_in(row, World(w)) &&
+            (o_.mode.empty() || o_.mode == std::to_string(bits_of(World(w)))))
+          work_[w].insert(work_[w].end(), share(row), row);
+    size_t all = 0;
+    for (auto& list : work_) all += list.size();
+    if (all == 0) return result_.problem = "no row of that name", result_;
+
+    auto began = clock::now();
+    for (unsigned turn = 0; o_.seconds > 0 ? since(began) < o_.seconds : result_.cases < o_.cases; ++turn) {
+      static constexpr World order[] = {code64, flat32, code64, segmented32, code64, segmented16};
+      World w = order[turn % (sizeof order / sizeof order[0])];
+      if (work_[w].empty()) continue;
+      fill(w);
+      run_batch();
+      if (o_.stop_at_first && result_.failures) break;
+    }
+    for (unsigned row = 0; row < row_count; ++row)
+      if (o_.mode.empty() && chosen(row, o_) && result_.why_not[row].empty() && result_.rows[row].all() == 0)
+        ++result_.rows_without;
+    if (!o_.quiet) report();
+    return result_;
+  }
+
+ private:
+  using clock = std::chrono::steady_clock;
+  static double since(clock::time_point t) { return std::chrono::duration<double>(clock::now() - t).count(); }
+
+  void fill(World w) {
+    auto t = clock::now();
+    cases_.resize(Native::batch);
+    size_t count = 0;
+    constexpr unsigned patience = 100'000;
+    for (unsigned tries = 0; count < Native::batch && tries < patience; ++tries, ++number_)
+      count += make_case(o_.seed, w, work_[w][next_[w]++ % work_[w].size()], number_, cases_[count]);
+    cases_.resize(count);
+    generating_ += since(t);
+  }
+
+  void run_batch() {
+    outcomes_.resize(cases_.size());
+    auto t = clock::now();
+    native_.run(cases_, outcomes_);
+    on_silicon_ += since(t);
+    t = clock::now();
+    for (size_t i = 0; i < cases_.size(); ++i) judge(cases_[i], outcomes_[i]);
+    on_model_ += since(t);
+    result_.cases += cases_.size();
+  }
+
+  void judge(const Case& c, const Outcome& want) {
+    Instruction in;
+    (void)decoder_.decode({c.code, c.length}, c.bits, in);
+    run_model(*runner_, c, in, modelled_, o_.mutation);
+    Tally& t = result_.rows[c.row];
+    ++t.cases[world_of(c)];
+    t.exceptions += want.exception != Outcome::none;
+    std::string text = differences(c, in, want, modelled_);
+    if (text.empty()) return;
+    ++result_.failures;
+    if (++t.failures <= o_.shown && !o_.quiet)
+      std::printf("DIFF%s | %s | %s\n", text.c_str(), describe(c, in).c_str(), name_of(o_.seed, c).c_str());
+  }
+
+  // One case again, told whole.
+  void repeat() {
+    char world[8] = {};
+    unsigned row = 0;
+    unsigned long long number = 0;
+    unsigned w = 0;
+    bool read = std::sscanf(o_.repeat.c_str(), "%7[^:]:%u:%llu", world, &row, &number) == 3;
+    while (w < world_count && std::string(world) != world_names[w]) ++w;
+    cases_.resize(1);
+    if (!read || w == world_count || row >= row_count || !make_case(o_.seed, World(w), row, number, cases_[0])) {
+      result_.problem = "there is no such case";
+      return;
+    }
+    Instruction in;
+    (void)decoder_.decode({cases_[0].code, cases_[0].length}, cases_[0].bits, in);
+    std::printf("%s\n", describe(cases_[0], in).c_str());
+    run_batch();
+    std::printf("%s\n", result_.failures ? "differs" : "is equal");
+  }
+
+  void report() const {
+    unsigned run = 0, failed = 0, absent = 0;
+    for (unsigned row = 0; row < row_count; ++row) {
+      if (!chosen(row, o_)) continue;
+      const Tally& t = result_.rows[row];
+      const Row& r = rows[row];
+      run += t.all() != 0, failed += t.failures != 0;
+      if (!result_.why_not[row].empty() && r.kind != Kind::kind_unsupported) {
+        ++absent;
+        std::printf("not covered: %s %s (%s): %s\n", r.mnemonic, r.operands, r.encoding, result_.why_not[row].c_str());
+      } else if (result_.why_not[row].empty() && t.all() == 0 && o_.mode.empty()) {
+        std::printf("without cases: %s %s (%s)\n", r.mnemonic, r.operands, r.encoding);
+      }
+      if ((o_.list_rows && t.all()) || t.failures)
+        std::printf("row %s %s (%s): %llu cases, %llu with exceptions, %llu differ\n", r.mnemonic, r.operands, r.encoding,
+                    ull(t.all()), ull(t.exceptions), ull(t.failures));
+    }
+    std::printf("seed %llu: %llu cases over %u rows, %llu differ in %u rows; %u rows without cases, %u not covered\n",
+                ull(o_.seed), ull(result_.cases), run, ull(result_.failures), failed, result_.rows_without, absent);
+    auto rate = [&](double seconds) { return static_cast<double>(result_.cases) / seconds; };
+    std::printf("cases/s: %.0f generated, %.0f on silicon, %.0f on the model with comparison\n", rate(generating_),
+                rate(on_silicon_), rate(on_model_));
+    std::fflush(stdout);
+  }
+
+  static unsigned long long ull(uint64_t v) { return v; }
+
+  const Options& o_;
+  Native native_;
+  FeatureSet features_;
+  std::unique_ptr<VectorRunner> runner_;
+  Decoder decoder_;
+  std::vector<unsigned> work_[world_count];
+  size_t next_[world_count] = {};
+  uint64_t number_ = 0;
+  std::vector<Case> cases_;
+  std::vector<Outcome> outcomes_;
+  Outcome modelled_;
+  Result result_;
+  double generating_ = 0, on_silicon_ = 0, on_model_ = 0;
+};
+
+std::string processor_name() {
+  unsigned r[4][4] = {};
+  for (unsigned i = 0; i < 3; ++i) __get_cpuid(0x80000002 + i, &r[i][0], &r[i][1], &r[i][2], &r[i][3]);
+  std::string name = reinterpret_cast<const char*>(r);
+  while (!name.empty() && name.back() == ' ') name.pop_back();
+  unsigned eax = 0, ebx, ecx, edx;
+  __get_cpuid(1, &eax, &ebx, &ecx, &edx);
+  unsigned family = (eax >> 8 & 15) + (eax >> 20 & 255), model = (eax >> 4 & 15) | (eax >> 12 & 0xf0);
+  return name + ", family " + std::to_string(family) + " model " + std::to_string(model);
 }
 
 }  // namespace
 
-int run(const Options& o) {
-  Native native;
-  if (native.problem()) {
-    std::fprintf(stderr, "silicon: %s\n", native.problem());
-    return 2;
-  }
+FeatureSet host_features() {
   FeatureSet features;
   for (const FeatureInfo& f : feature_table) features.set(f.feature, host_has(f.feature));
-  auto runner = std::make_unique<VectorRunner>(features);
-  Decoder decoder(features);
-  Generator generator(o.seed);
+  return features;
+}
 
-  // Rows of 64- and of 32-bit code; a batch has one mode, since changing it costs the model its page tables.
-  std::vector<unsigned> work[2];
-  std::vector<Tally> tally(row_count * 2);
-  for (unsigned row = 0; row < row_count; ++row)
-    for (unsigned bits : {64u, 32u})
-      if (wanted(row, o) && features.has(rows[row].feature) && (!o.mode || o.mode == bits) &&
-          !(rows[row].attributes & (bits == 64 ? attribute::NO64 : attribute::ONLY64)))
-        work[bits == 32].push_back(row);
-  if (work[0].empty() && work[1].empty()) {
-    std::fprintf(stderr, "silicon: no row of that name\n");
-    return 2;
-  }
+Result run(const Options& options) { return Campaign(options).run(); }
 
-  std::vector<Case> cases(Native::batch);
-  std::vector<Outcome> outcomes(Native::batch);
-  Outcome modelled;
-  uint64_t done = 0, failures = 0;
-  size_t next[2] = {};
-  unsigned side = 0;
-  double native_time = 0, model_time = 0, generator_time = 0;
-  using clock = std::chrono::steady_clock;
-  auto since = [](clock::time_point t) { return std::chrono::duration<double>(clock::now() - t).count(); };
-  auto began = clock::now();
-  while (o.seconds > 0 ? since(began) < o.seconds : done < o.cases) {
-    auto t0 = clock::now();
-    size_t count = 0;
-    unsigned refused = 0;
-    side ^= 1;
-    if (work[side].empty()) side ^= 1;
-    while (count < Native::batch && refused < 100000) {
-      unsigned row = work[side][next[side]++ % work[side].size()];
-      if (generator.make(row, side ? 32 : 64, cases[count]))
-        ++count;
-      else
-        ++refused;
-    }
-    if (count == 0) break;
-    generator_time += since(t0);
-    t0 = clock::now();
-    native.run({cases.data(), count}, outcomes);
-    native_time += since(t0);
-    t0 = clock::now();
-    for (size_t i = 0; i < count; ++i) {
-      const Case& c = cases[i];
-      Instruction in;
-      (void)decoder.decode({c.code, c.length}, c.bits, in);
-      run_model(*runner, c, modelled);
-      Tally& t = tally[c.row * 2 + (c.bits == 32)];
-      ++t.cases;
-      if (outcomes[i].exception != Outcome::none) ++t.faults;
-      std::string text = differences(c, in, outcomes[i], modelled);
-      if (text.empty()) continue;
-      ++failures;
-      if (++t.failures <= o.shown) std::printf("DIFF%s | %s\n", text.c_str(), describe(c, in).c_str());
-    }
-    model_time += since(t0);
-    done += count;
-  }
-
-  unsigned rows_run = 0, rows_without = 0, rows_absent = 0, rows_failed = 0;
+std::string results_text(const Options& options, const Result& result) {
+  std::string text = "processor " + processor_name() + "\nseed " + std::to_string(options.seed) + "\ncases " +
+                     std::to_string(result.cases) + "\ndiffering " + std::to_string(result.failures) + "\n";
+  // The row's encoding finds it again; the columns are the cases of each world, exceptions, differing ones, and why there are
+  // none.
   for (unsigned row = 0; row < row_count; ++row) {
-    if (!wanted(row, o)) continue;
-    Tally sum;
-    for (unsigned k = 0; k < 2; ++k) {
-      const Tally& t = tally[row * 2 + k];
-      sum.cases += t.cases, sum.faults += t.faults, sum.failures += t.failures;
-    }
-    const Row& r = rows[row];
-    bool absent = !features.has(r.feature);
-    rows_run += sum.cases != 0;
-    rows_failed += sum.failures != 0;
-    if (absent) {
-      ++rows_absent;
-      std::printf("not covered: %s %s (%s): this processor lacks it\n", r.mnemonic, r.operands, r.encoding);
-    } else if (sum.cases == 0 && o.mode == 0) {
-      ++rows_without;
-      std::printf("without cases: %s %s (%s)\n", r.mnemonic, r.operands, r.encoding);
-    }
-    if (o.list_rows || sum.failures)
-      std::printf("row %s %s (%s): %llu cases, %llu with exceptions, %llu differ\n", r.mnemonic, r.operands, r.encoding,
-                  static_cast<unsigned long long>(sum.cases), static_cast<unsigned long long>(sum.faults),
-                  static_cast<unsigned long long>(sum.failures));
+    const Tally& t = result.rows[row];
+    if (rows[row].kind == Kind::kind_unsupported) continue;
+    text += std::string("row ") + rows[row].encoding + "|" + rows[row].mnemonic + " " + rows[row].operands;
+    for (uint64_t n : t.cases) text += "|" + std::to_string(n);
+    text += "|" + std::to_string(t.exceptions) + "|" + std::to_string(t.failures) + "|" + result.why_not[row] + "\n";
   }
-  std::printf("seed %llu: %llu cases over %u rows, %llu differ in %u rows; %u rows without cases, %u not on this processor\n",
-              static_cast<unsigned long long>(o.seed), static_cast<unsigned long long>(done), rows_run,
-              static_cast<unsigned long long>(failures), rows_failed, rows_without, rows_absent);
-  std::printf("cases/s: %.0f generated, %.0f on silicon, %.0f on the model with comparison\n",
-              static_cast<double>(done) / generator_time, static_cast<double>(done) / native_time,
-              static_cast<double>(done) / model_time);
-  return failures == 0 && rows_without == 0 ? 0 : 1;
+  return text;
 }
 
 }  // namespace silicon

@@ -4,10 +4,9 @@
 #pragma once
 
 #include <cstdint>
-#include <string_view>
 
-#include "cpu/isa.h"
 #include "tests/silicon/case.h"
+#include "tests/silicon/encoding.h"
 
 namespace silicon {
 
@@ -28,42 +27,33 @@ class Random {
   uint64_t state_;
 };
 
-// What the encoding column says, taken apart.
-struct Encoding {
-  enum Map : uint8_t { one_byte, two_byte, map_0f38, map_0f3a };
-  Map map = one_byte;
-  uint8_t mandatory = 0;   // 66, F2 or F3 if the row demands it
-  bool no_prefix = false;  // "NP"
-  bool no_repeat = false;  // "NFx"
-  uint8_t opcode = 0;
-  bool opcode_register = false;  // "+r"
-  bool modrm = false;
-  int digit = -1;        // ModRM.reg, if it is part of the opcode
-  int whole_modrm = -1;  // a ModRM byte that is part of the opcode
-  unsigned modrm_span = 1;
-  bool vex = false;
-  int vex_length = -1, vex_w = -1;
-
-  static Encoding parse(std::string_view text);
-};
-
 class Generator {
  public:
   explicit Generator(uint64_t seed) : random_(seed) {}
-  // A case for this row in 32- or 64-bit code. False if no legal-looking one came out this time.
-  bool make(unsigned row, unsigned bits, Case& out);
+  // A case for this row in 16-, 32- or 64-bit code; `segmented`, and always in 16-bit code, with segments of its own. False if no
+  // legal-looking one came out this time.
+  bool make(unsigned row, unsigned bits, Case& out, bool segmented = false);
 
  private:
   struct Draft;
   uint64_t value();
-  uint64_t sized_value(unsigned bytes);
-  uint64_t branch_target(const Draft& d);
+  enum class For { data, code, stack };
+  uint16_t selector(For use);
+  uint64_t branch_target(const Draft& d, uint64_t base);
+  uint64_t place(const Draft& d, unsigned segment);
+  uint64_t stack_place(const Draft& d);
+  void choose_segments(Draft& d);
   void choose_prefixes(Draft& d);
   void choose_registers(Draft& d);
-  bool choose_address(Draft& d);
+  void choose_address(Draft& d);
+  void choose_short_address(Draft& d);
   void choose_immediates(Draft& d);
+  uint64_t far_target(const Draft& d, uint16_t selector);
   bool assemble(Draft& d);
   void fill_memory(Draft& d);
+  void fill_strings(Draft& d);
+  void fill_stack(Draft& d);
+  void fill_image(Draft& d, uint64_t at);
   void special_cases(Draft& d);
   void floating_state(Case& c);
   uint64_t floating_lane();

@@ -1,5 +1,6 @@
 #include "tests/silicon/native.h"
 
+#include <asm/ldt.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <poll.h>
@@ -14,6 +15,8 @@
 #include <csignal>
 #include <cstddef>
 
+#include "tests/silicon/segments.h"
+
 namespace silicon {
 
 namespace {
@@ -23,11 +26,17 @@ struct Exchange {
   uint64_t gpr[16];      // 000
   uint64_t flags;        // 080
   uint64_t target;       // 088  for far jumps the selector follows
-  uint64_t selector;     // 090
+  uint64_t unused1;      // 090
   uint64_t host_stack;   // 098
   uint64_t floating;     // 0a0
   uint64_t clean_mxcsr;  // 0a8
-  uint64_t unused[10];
+  uint64_t segments;     // 0b0  whether the next four matter
+  uint16_t selector[6];  // 0b8  ES CS SS DS FS GS
+  uint16_t unused[2];
+  uint64_t fs_base, gs_base;              // 0c8, 0d0  what came out
+  uint64_t usual_fs_base, usual_gs_base;  // 0d8, 0e0
+  uint64_t user_data;                     // 0e8
+  uint64_t unused2[2];
   Floating fx;  // 100
 };
 static_assert(offsetof(Exchange, fx) == 0x100 && exchange_at == 0x12345000);
@@ -38,6 +47,7 @@ Exchange& exchange() { return *reinterpret_cast<Exchange*>(exchange_at); }
 
 extern "C" void silicon_enter64();
 extern "C" void silicon_enter32();
+extern "C" void silicon_entered();  // the end of the two above
 extern "C" void silicon_leave();
 extern "C" void silicon_resume();
 
@@ -50,13 +60,21 @@ asm(R"(
   cmpb $0, exchange+0xa0
   je 1f
   fxrstor64 exchange+0x100
-1:pushq exchange+0x80
-  popfq
-  movq exchange, %rax
+1:cmpb $0, exchange+0xb0
+  je 3f
+  movw exchange+0xb8, %es
+  movw exchange+0xbc, %ss
+  movw exchange+0xbe, %ds
+  cmpw $0, exchange+0xc0
+  je 2f
+  movw exchange+0xc0, %fs
+2:cmpw $0, exchange+0xc2
+  je 3f
+  movw exchange+0xc2, %gs
+3:movq exchange, %rax
   movq exchange+0x8, %rcx
   movq exchange+0x10, %rdx
   movq exchange+0x18, %rbx
-  movq exchange+0x20, %rsp
   movq exchange+0x28, %rbp
   movq exchange+0x30, %rsi
   movq exchange+0x38, %rdi
@@ -68,6 +86,9 @@ asm(R"(
   movq exchange+0x68, %r13
   movq exchange+0x70, %r14
   movq exchange+0x78, %r15
+  pushq exchange+0x80
+  popfq
+  movq exchange+0x20, %rsp
   \jump *exchange+0x88
 .endm
 
@@ -77,7 +98,8 @@ silicon_enter64:
   enter_with_state jmpq
 .globl silicon_enter32
 silicon_enter32:
-  enter_with_state ljmpq
+  enter_with_state ljmpl
+silicon_entered:
 
 .globl silicon_leave
 silicon_leave:
@@ -100,11 +122,33 @@ silicon_leave:
   movq exchange+0x98, %rsp
   pushfq
   popq exchange+0x80
+  movw %es, exchange+0xb8
+  movw %ss, exchange+0xbc
+  movw %ds, exchange+0xbe
+  movw %fs, exchange+0xc0
+  movw %gs, exchange+0xc2
 .globl silicon_resume
 silicon_resume:
   movq exchange+0x98, %rsp
   pushq $0x202
   popfq
+  cmpb $0, exchange+0xb0
+  je 2f
+  rdfsbase %rax
+  movq %rax, exchange+0xc8
+  rdgsbase %rax
+  movq %rax, exchange+0xd0
+  movw exchange+0xe8, %es
+  movw exchange+0xe8, %ds
+  movw exchange+0xe8, %ss
+  xorl %eax, %eax
+  movw %ax, %fs
+  movw %ax, %gs
+  movq exchange+0xd8, %rax
+  wrfsbase %rax
+  movq exchange+0xe0, %rax
+  wrgsbase %rax
+2:
   cmpb $0, exchange+0xa0
   je 1f
   fxsave64 exchange+0x100
@@ -125,14 +169,30 @@ struct Native::Shared {
 namespace {
 
 Outcome* present = nullptr;  // of the case that runs
+const Case* present_case = nullptr;
+bool begun = false;  // a stepped case has reached its instruction
 
 // A fault or a trap: its context is the outcome.
 void take_signal(int, siginfo_t*, void* context) {
   auto* uc = static_cast<ucontext_t*>(context);
   const auto* r = uc->uc_mcontext.gregs;
+  const auto rip = static_cast<uint64_t>(r[REG_RIP]);
+  if (present_case->stepped && r[REG_TRAPNO] == 1 && !begun) {
+    // The steps of the entry itself; the last of them reaches the case.
+    bool entering = rip >= reinterpret_cast<uint64_t>(&silicon_enter64) && rip < reinterpret_cast<uint64_t>(&silicon_entered);
+    begun = !entering;
+    return;
+  }
   static constexpr int order[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
                                     REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
   Exchange& x = exchange();
+  const auto selectors = static_cast<uint64_t>(r[REG_CSGSFS]);
+  x.selector[1] = static_cast<uint16_t>(selectors);
+  x.selector[2] = static_cast<uint16_t>(selectors >> 48);
+  asm volatile("movw %%es, %0" : "=m"(x.selector[0]));
+  asm volatile("movw %%ds, %0" : "=m"(x.selector[3]));
+  asm volatile("movw %%fs, %0" : "=m"(x.selector[4]));
+  asm volatile("movw %%gs, %0" : "=m"(x.selector[5]));
   for (unsigned i = 0; i < 16; ++i) x.gpr[i] = static_cast<uint64_t>(r[order[i]]);
   x.flags = static_cast<uint64_t>(r[REG_EFL]);
   present->rip = static_cast<uint64_t>(r[REG_RIP]);
@@ -142,7 +202,7 @@ void take_signal(int, siginfo_t*, void* context) {
   // Back to the 64-bit exit, with the case's x87 and SSE state still loaded by sigreturn, so that it is saved there.
   uc->uc_mcontext.gregs[REG_RIP] = reinterpret_cast<greg_t>(&silicon_resume);
   uc->uc_mcontext.gregs[REG_EFL] = 0x202;
-  uc->uc_mcontext.gregs[REG_CSGSFS] = (r[REG_CSGSFS] & ~greg_t{0xffff}) | 0x33;
+  uc->uc_mcontext.gregs[REG_CSGSFS] = greg_t{user_data} << 48 | user_code64;
 }
 
 void map(uint64_t at, uint64_t pages, int rights) {
@@ -158,9 +218,13 @@ void lay_out() {
   map(exchange_at, 1, data);
   map(code64_at, 2, all);
   map(code32_at, 2, all);
+  map(code16_at, 2, all);
+  map(edge_at, 1, all);
   map(trap_at, trap_pages, all);
   map(data_at, data_pages, data);
-  map(read_only_at, 1, PROT_READ);
+  map(read_only_at, 1, data);
+  *bytes_at(read_only_at) = read_only_first;
+  if (mprotect(bytes_at(read_only_at), page, PROT_READ) != 0) _exit(123);
   map(stack_at, 1, data);
   std::memset(bytes_at(trap_at), 0xcc, trap_pages * page);
   // jmp *2(%rip), and in 32-bit code ljmp to a 64-bit jmp *2(%rip) behind it. The pointer is aligned: AC may be set.
@@ -171,11 +235,23 @@ void lay_out() {
     std::memcpy(bytes_at(at + sizeof jump64), &leave, 8);
   };
   put_jump(code64_at + page);
-  uint8_t far_jump[7] = {0xea, 0, 0, 0, 0, 0x33, 0};
-  uint32_t landing = code32_at + page + 16;
-  std::memcpy(far_jump + 1, &landing, 4);
-  std::memcpy(bytes_at(code32_at + page), far_jump, sizeof far_jump);
-  put_jump(landing);
+  for (uint64_t at : {code16_at + page, code32_at + page}) {
+    uint8_t far_jump[8] = {0x66, 0xea, 0, 0, 0, 0, user_code64, 0};  // 66 makes the pointer of 16-bit code 32 bits wide
+    auto landing = static_cast<uint32_t>(at + 16);
+    std::memcpy(far_jump + 2, &landing, 4);
+    unsigned skip = at == code16_at + page ? 0 : 1;
+    std::memcpy(bytes_at(at), far_jump + skip, sizeof far_jump - skip);
+    put_jump(landing);
+  }
+  for (unsigned i = 0; i < local_count; ++i) {
+    const SegmentChoice& s = local_table[i];
+    user_desc d = {};
+    d.entry_number = i, d.base_addr = s.base, d.limit = s.limit;
+    d.contents = s.type >> 2 & 3, d.read_exec_only = !(s.type >> 1 & 1);
+    d.seg_32bit = s.big, d.limit_in_pages = s.pages, d.seg_not_present = !s.present;
+    constexpr int write_entry = 0x11;
+    if (syscall(SYS_modify_ldt, write_entry, &d, sizeof d) != 0) _exit(122);
+  }
 }
 
 // Nothing but returning from a signal, the two pipes, and leaving.
@@ -234,22 +310,33 @@ uint64_t find_stray(uint64_t at, uint64_t size) {
   return found;
 }
 
+// Where RIP leads through the code segment that a jump has ended in.
+uint64_t linear_rip(const Outcome& out) {
+  uint16_t code = out.selector[1];
+  if (!(code & 4) || code >> 3 >= local_count) return out.rip;
+  return static_cast<uint32_t>(out.rip + local_table[code >> 3].base);
+}
+
 void run_one(const Case& c, Outcome& out) {
   Exchange& x = exchange();
   std::memcpy(x.gpr, c.gpr, sizeof x.gpr);
   x.flags = c.flags;
-  x.target = c.code_at();
-  x.selector = 0;
-  if (c.bits == 32) x.target |= uint64_t{0x23} << 32;
+  x.target = c.rip();
+  x.segments = c.segmented || c.tables;
+  uint64_t code = c.segmented ? c.selector[1] : c.bits == 64 ? user_code64 : user_code32;
+  if (c.bits != 64) x.target |= code << 32;
+  if (x.segments) std::memcpy(x.selector, c.selector, sizeof x.selector);
+  x.selector[1] = static_cast<uint16_t>(code);
+  x.usual_fs_base = fs_base, x.usual_gs_base = gs_base, x.user_data = user_data;
   x.floating = c.floating;
   x.clean_mxcsr = 0x1f80;
   if (c.floating) x.fx = c.fx;
   std::memcpy(bytes_at(c.code_at()), c.code, c.length);
   for (unsigned i = 0; i < c.windows; ++i) std::memcpy(bytes_at(c.window[i].address), c.window[i].bytes, c.window[i].size);
 
-  present = &out;
-  out.exception = Outcome::none;
-  out.rip = c.code_at() + c.length;
+  present = &out, present_case = &c, begun = false;
+  out.exception = Outcome::none, out.died = 0;
+  out.rip = c.rip() + c.length;
   if (c.bits == 64)
     silicon_enter64();
   else
@@ -257,6 +344,8 @@ void run_one(const Case& c, Outcome& out) {
 
   std::memcpy(out.gpr, x.gpr, sizeof x.gpr);
   out.flags = x.flags;
+  std::memcpy(out.selector, x.selector, sizeof x.selector);
+  out.fs_base = x.fs_base, out.gs_base = x.gs_base;
   if (c.floating) out.fx = x.fx;
   for (unsigned i = 0; i < c.windows; ++i) std::memcpy(out.bytes[i], bytes_at(c.window[i].address), c.window[i].size);
   for (unsigned i = 0; i < c.windows; ++i) std::memset(bytes_at(c.window[i].address), 0, c.window[i].size);
@@ -268,7 +357,7 @@ void run_one(const Case& c, Outcome& out) {
   if (c.trapped && out.exception == 3) {
     out.exception = Outcome::none;
     out.rip -= 1;
-  } else if (c.trapped && out.exception == 14 && out.error & fetch && out.cr2 == out.rip) {
+  } else if (c.trapped && out.exception == 14 && out.error & fetch && out.cr2 == linear_rip(out)) {
     out.exception = Outcome::none;
   }
 }
@@ -333,6 +422,7 @@ void Native::run(std::span<const Case> cases, std::span<Outcome> outcomes) {
     std::copy_n(cases.begin() + static_cast<ptrdiff_t>(begin), count, shared_->cases);
     shared_->next = 0;
     shared_->count = count;
+    uint64_t slow = batch;  // the case that was met when patience ended: a second time it is to blame
     while (shared_->next < count) {
       uint8_t word = 0;
       pollfd answer{from_child_, POLLIN, 0};
@@ -342,6 +432,13 @@ void Native::run(std::span<const Case> cases, std::span<Outcome> outcomes) {
       int status = 0;
       if (answered) waitpid(child_, &status, 0);
       uint64_t at = shared_->next;
+      if (!answered && at != slow) {
+        slow = at;
+        usleep(100'000);  // if there was no memory for a child, there may be soon
+        end_child();
+        if (!start_child()) return;
+        continue;
+      }
       shared_->outcomes[at] = {};
       shared_->outcomes[at].died = static_cast<uint8_t>(!answered ? SIGALRM : WIFSIGNALED(status) ? WTERMSIG(status) : 255);
       shared_->next = at + 1;
