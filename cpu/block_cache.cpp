@@ -9,8 +9,8 @@ namespace matryoshka {
 
 BlockCache::BlockCache(PhysicalMemory& memory)
     : memory_(memory),
-      ops_(op_capacity),
-      blocks_(block_capacity),
+      ops_(std::make_unique_for_overwrite<Op[]>(op_capacity)),
+      blocks_(std::make_unique_for_overwrite<Block[]>(block_capacity)),
       table_(table_size, none),
       page_heads_(memory.ram_size() / page_size, none) {}
 
@@ -92,7 +92,7 @@ void BlockCache::unlink(uint32_t index) {
 
 void BlockCache::drop(Block& block) {
   for (unsigned i = 0; i <= block.count; ++i) ops_[block.first_op + i].handler = handler_stale;
-  unlink(static_cast<uint32_t>(&block - blocks_.data()));
+  unlink(static_cast<uint32_t>(&block - blocks_.get()));
   ++dropped;
 }
 

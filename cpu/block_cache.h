@@ -70,8 +70,9 @@ class BlockCache {
   void retire_oldest();
 
   PhysicalMemory& memory_;
-  std::vector<Op> ops_;
-  std::vector<Block> blocks_;
+  // Not cleared: most guests never fill them.
+  std::unique_ptr<Op[]> ops_;
+  std::unique_ptr<Block[]> blocks_;
   std::vector<uint32_t> table_;
   std::vector<uint32_t> page_heads_;  // by PhysicalMemory::page_number
   uint32_t oldest_ = 0, newest_ = 0;  // ring of blocks: [oldest_, newest_) modulo its capacity

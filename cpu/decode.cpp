@@ -43,7 +43,7 @@ std::string_view next_token(std::string_view& text, char separator) {
 
 Decoder::Parsed Decoder::parse(unsigned row) {
   Parsed p{{static_cast<uint16_t>(row), any_prefix, -1, -1, 1, -1, -1, -1, -1}, one_byte, 0, 1};
-  OperandList operands = parse_operands(rows[row].operands);
+  const OperandList& operands = operands_of(row);
   if (must_be_memory(operands))
     p.pattern.memory = 1;
   else if (must_be_register(operands))
@@ -246,7 +246,7 @@ DecodeResult Decoder::decode(std::span<const uint8_t> bytes, unsigned code_bits,
   Cursor cursor{bytes};
   const bool long_code = code_bits == 64;
   auto finish = [&](DecodeResult result) {
-    if (cursor.at > 15) return DecodeResult::too_long;
+    if (cursor.at > 15 || (cursor.short_of && bytes.size() >= 15)) return DecodeResult::too_long;
     if (cursor.short_of) return DecodeResult::needs_more;
     in.length = static_cast<uint8_t>(cursor.at);
     return result;

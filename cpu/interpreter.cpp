@@ -471,6 +471,9 @@ void Processor::run(uint64_t limit) {
     if (stop_requested_ || clock.ticks >= limit) return;
     // A halted processor stays halted, whether or not there is news.
     if ((attention_ || idle()) && (!service_events() || stop_requested_)) return;
+    // An event that was just delivered may let in another, which comes before the handler's first instruction, as it does when a
+    // slice ends here.
+    if (attention_) continue;
     limit_ = std::min(limit, clock.next_deadline_ticks());
     if (clock.ticks >= limit_) continue;
     if (must_step()) {

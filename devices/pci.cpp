@@ -77,6 +77,21 @@ bool PciBus::may_send(const MessageTest& wanted) const {
   return std::any_of(std::begin(functions_), std::end(functions_), [&](auto* f) { return f && f->may_send(wanted); });
 }
 
+// All of them anew: where windows overlap, their order must not depend on which was moved last, for a machine that is loaded
+// knows only where they are.
+void PciBus::place_windows() {
+  for (PciFunction* function : functions_)
+    for (unsigned i = 0; function && i < 6; ++i) {
+      const PciFunction::Region& region = function->regions_[i];
+      if (region.type == PciFunction::Bar::none) continue;
+      bus_.unmap(*function, i);
+      if (region.mapped && region.type == PciFunction::Bar::io)
+        bus_.map_ports(static_cast<uint16_t>(region.base), static_cast<unsigned>(region.size), *function, i, 4);
+      else if (region.mapped)
+        bus_.map_memory(region.base, region.size, *function, i);
+    }
+}
+
 bool PciBus::assign_resources() {
   struct Request {
     PciFunction* function;
@@ -218,19 +233,18 @@ uint64_t PciFunction::programmed_base(unsigned index) const {
 
 // A base address of zero is one that nobody has given yet.
 void PciFunction::map_regions() {
+  bool moved = false;
   for (unsigned i = 0; i < 6; ++i) {
     Region& region = regions_[i];
     if (region.type == Bar::none) continue;
     uint64_t base = programmed_base(i);
     bool is_io = region.type == Bar::io;
     bool wanted = config(command) & (is_io ? command_io : command_memory) && base != 0 && !(is_io && base > 0xffff);
-    if (wanted == region.mapped && base == region.base) continue;
-    if (region.mapped) pci_.bus_.unmap(*this, i);
-    if (wanted && is_io) pci_.bus_.map_ports(static_cast<uint16_t>(base), static_cast<unsigned>(region.size), *this, i, 4);
-    if (wanted && !is_io) pci_.bus_.map_memory(base, region.size, *this, i);
+    moved |= wanted != region.mapped || base != region.base;
     region.mapped = wanted;
     region.base = base;
   }
+  if (moved) pci_.place_windows();
 }
 
 void PciFunction::reset() {

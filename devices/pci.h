@@ -55,6 +55,7 @@ class PciBus : public Device {
   friend class PciFunction;
   void attach(PciFunction& function);
   void update_wires();
+  void place_windows();
   PciFunction* selected() const;
 
   Bus& bus_;

@@ -1,6 +1,7 @@
 // What comes between two instructions: single steps, breakpoints, shadows, NMIs, interrupts, and which of them comes first.
 #include <catch2/catch.hpp>
 
+#include "tests/cpu_bench.h"
 #include "tests/cpu_system_bench.h"
 
 using namespace matryoshka;
@@ -476,4 +477,23 @@ TEST_CASE("traps: Which of two exceptions an instruction meets", "[traps]") {
   b.execute(row.code);
   CHECK(b.vector() == row.vector);
   CHECK(b.frame(row.vector == PF_vector || row.vector == GP_vector ? 1 : 0) == start);
+}
+
+TEST_CASE("traps: Events that follow each other do so whether a slice ends between them or not") {
+  // Delivering #DB pushes onto the stack that the breakpoint watches, so another #DB waits before its handler has begun.
+  auto after = [](unsigned slices) {
+    CpuBench b(CpuBench::Mode::real16);
+    b.put(4 * 1, uint32_t{0x00005000});
+    b.put_bytes(0x5000, std::vector<uint8_t>(64, 0x40));  // inc ax
+    b.cpu.state.idtr = {0x3ff, 0};
+    b.cpu.state.dr[1] = 0x7ff0;
+    b.cpu.state.dr7 |= 1 << 2 | uint64_t{13} << 20;  // four bytes, written
+    b.cpu.state.gpr[RSP] = 0x7ff2;
+    b.cpu.forget_caches();
+    b.code("50 50 50 50");
+    for (unsigned i = 0; i < slices; ++i) b.run(12 / slices);
+    return std::pair(b.cpu.state.gpr[RSP], b.cpu.state.retired);
+  };
+  CHECK(after(1) == after(12));
+  CHECK(after(1) == after(4));
 }

@@ -173,6 +173,8 @@ TEST_CASE("decode: Bytes and what they are", "[decode]") {
       {64, "66 66 66 66 66 66 66 66 66 66 66 66 66 66 01 d8", "too long"},
       {64, "2e 2e 2e 2e 2e 2e 2e 2e 2e 2e 2e 2e 2e 2e 2e", "too long"},
       {64, "2e 2e 2e 2e 2e 2e 2e 2e 2e 81 c0 00 00 00 00", "ADD Ev,Iz/32"},
+      {64, "66 66 66 66 66 66 66 66 66 66 66 66 66 66 01", "too long"},  // its ModRM byte would be the sixteenth
+      {64, "66 66 66 66 66 66 66 66 66 66 66 66 66 0f", "needs more"},
       {64, "2e 2e 2e 2e 2e 2e 2e 2e 2e 2e 81 c0 00 00 00 00", "too long"},
   };
   for (const Line& line : lines) {

@@ -180,6 +180,57 @@ TEST_CASE("machine: A tick limit ends the run at the first instruction boundary 
   }
 }
 
+TEST_CASE("machine: A guest that sleeps for centuries can still be saved", "[machine][hostile]") {
+  using tiny::operator+;
+  // The HPET's first comparator 2^56 counts away: enabled, and the counter on. Then sti, hlt, hlt.
+  auto sleeping = [](uint32_t) {
+    return store(0xfed0010c, 0x01000000) + store(0xfed00100, 4) + store(0xfed00010, 1) + Bytes{0xfb, 0xf4, 0xeb, 0xfd};
+  };
+  Listener listener;
+  auto machine = make(sleeping, listener);
+  machine->run(100'000);
+  CHECK(tiny::load(tiny::save(*machine), listener)->state_hash() == machine->state_hash());
+}
+
+TEST_CASE("machine: A key is replayed at its time, whether the guest ran before time went on or not", "[machine]") {
+  const bool ran = GENERATE(true, false);
+  auto sleeping = [](uint32_t) { return Bytes{0xfb, 0xf4, 0xeb, 0xfd}; };  // sti; hlt; again
+  Listener first, second;
+  MachineConfig config = configuration(tiny::multiboot(sleeping));
+  config.host_clock = true;
+  auto recorded = make(config, first), replayed = make(config, second);
+  recorded->record();
+  recorded->run(1000);
+  recorded->pace(1'000'000);
+  type(*recorded, "k");
+  if (ran) recorded->run(1000);
+  recorded->pace(5'000'000);
+  recorded->run(1000);
+  std::string error;
+  REQUIRE(replayed->replay(recorded->recording(), error));
+  replayed->run(1000);
+  CHECK(replayed->state_hash() == recorded->state_hash());
+}
+
+TEST_CASE("machine: A key that is pressed between two events of a sleeping guest is replayed between them", "[machine]") {
+  using tiny::operator+;
+  const Bytes sleeping = outs({{0x21, 0xff}, {0x43, 0x34}, {0x40, 0x00}, {0x40, 0x10}}) + Bytes{0xfb, 0xf4, 0xeb, 0xfd};
+  auto code = [&](uint32_t) { return sleeping; };
+  Listener first, second;
+  auto recorded = make(code, first), replayed = make(code, second);
+  recorded->record();
+  recorded->run(20'000);
+  type(*recorded, "k");
+  const uint64_t end = recorded->ticks() + 1000;
+  std::string error;
+  REQUIRE(replayed->replay(recorded->recording(), error));
+  for (Machine* machine : {recorded.get(), replayed.get()}) {
+    machine->set_tick_limit(end);
+    while (machine->run(1000) == StopReason::budget) {}
+  }
+  CHECK(replayed->state_hash() == recorded->state_hash());
+}
+
 TEST_CASE("machine: A tick limit is met exactly", "[machine]") {
   Listener listener;
   auto machine = make(tiny::looping, listener);
@@ -247,6 +298,25 @@ TEST_CASE("machine: A replay repeats a recording bit for bit", "[machine]") {
   CHECK(second.serial() == first.serial());
   CHECK(second.serial() == "> ab> c");
   CHECK(replayed->ticks() == recorded->ticks());
+  CHECK(replayed->state_hash() == recorded->state_hash());
+}
+
+TEST_CASE("machine: A recording under the host clock replays to the same state", "[machine]") {
+  Listener first, second;
+  MachineConfig config = configuration(tiny::multiboot(tiny::churning));
+  config.host_clock = true;
+  auto recorded = make(config, first), replayed = make(config, second);
+  recorded->record();
+  for (uint64_t nanoseconds : {3'000, 70'000, 20'000}) {
+    recorded->run(20'000);
+    recorded->pace(nanoseconds);
+  }
+  std::string error;
+  REQUIRE(replayed->replay(recorded->recording(), error));
+  for (Machine* machine : {recorded.get(), replayed.get()}) {
+    machine->set_tick_limit(100'000);
+    CHECK(machine->run(200'000) == StopReason::tick_limit);
+  }
   CHECK(replayed->state_hash() == recorded->state_hash());
 }
 

@@ -302,3 +302,15 @@ TEST_CASE("pci: a storm of configuration accesses does no harm") {
     board.bus.write_memory(random() % 2 ? random() : board.config({5}, 0x20) + random() % 0x1000, 1u << random() % 4, random());
   }
 }
+
+TEST_CASE("pci: which of two windows lies on top does not depend on which was moved last") {
+  VirtioBoard board;
+  Probe below(board.pci, {5}), above(board.pci, {6});
+  below.scratch[1] = 1, above.scratch[1] = 2;
+  for (uint8_t slot : {5, 6}) board.set_config({slot}, command, memory_decode, 2);
+  auto put = [&](uint8_t slot) { board.set_config({slot}, 0x14, 0), board.set_config({slot}, 0x14, 0xe0000000); };
+  put(5), put(6);
+  CHECK(board.bus.read_memory(0xe0000000, 4) == 2);
+  put(6), put(5);
+  CHECK(board.bus.read_memory(0xe0000000, 4) == 2);
+}

@@ -315,6 +315,13 @@ TEST_CASE("snapshot: One that is none, or newer, or wrongly put together", "[sna
   Bytes s = sample();
   const std::string unusable = "It cannot be used, and may be damaged: ";
   SECTION("empty") { CHECK(sample_refusal(Bytes{}) == "It is empty."); }
+  SECTION("empty, and said so") {
+    tiny::Listener listener;
+    SnapshotLoader loader(listener, {}, false);
+    CHECK(loader.add(nullptr, 0));
+    CHECK(loader.finish() == nullptr);
+    CHECK(loader.error() == "It is empty.");
+  }
   SECTION("magic") {
     s[0] = 'm';
     CHECK(sample_refusal(s) == "It is not a snapshot of Matryoshka.");
@@ -332,7 +339,7 @@ TEST_CASE("snapshot: One that is none, or newer, or wrongly put together", "[sna
     CHECK(sample_refusal(s) == unusable + "it has a section 'Board' where 'board' belongs.");
   }
   SECTION("a newer section") {
-    s[section("board").at + 4 + 5] = 3;
+    s[section("board").at + 4 + 5] = 4;
     CHECK(sample_refusal(s) == "Its section 'board' was written by a newer version of this program; load it with that one.");
   }
   SECTION("something behind the end") {

@@ -167,3 +167,13 @@ TEST_CASE("vectors: Real mode has its megabyte", "[vectors]") {
     CHECK(runner.changes()[0].address == 0x21234);
   }
 }
+
+TEST_CASE("vectors: An instruction that needs a sixteenth byte is #GP without a look at the next page", "[vectors]") {
+  VectorRunner runner;
+  runner.begin(Mode::long64).rip = 0x1ff1;
+  std::vector<uint8_t> code(15, 0x66);
+  code.back() = 0x01;  // its ModRM byte would be the sixteenth, in a page that is not there
+  REQUIRE(runner.window(0x1ff1, code, VectorRunner::executable));
+  REQUIRE(runner.run(1) == End::exception);
+  CHECK(runner.exception().vector == 13);
+}

@@ -44,10 +44,12 @@ void Clock::find_next() {
 void Clock::serialize(Archive& ar) {
   ar(ticks, base_ticks_, base_now_, ratio_);
   ar.require(base_ticks_ <= ticks && ratio_ != 0, "the saved clock runs backwards");
-  // With half the range left, no deadline wraps round and comes due at once for ever.
   auto since_base = static_cast<unsigned __int128>(ticks - base_ticks_) * ratio_ >> 32;
-  ar.require(base_now_ <= never / 4 && since_base <= never / 4, "the saved clock is at the end of time");
-  for (Timer* timer : timers_) ar(timer->deadline_);
+  ar.require(base_now_ <= end_of_time && since_base <= end_of_time, "the saved clock is at the end of time");
+  for (Timer* timer : timers_) {
+    ar(timer->deadline_);
+    if (timer->deadline_ > end_of_time) timer->deadline_ = never;
+  }
   find_next();
 }
 

@@ -2,7 +2,7 @@
 //
 // Guest time is made of ticks: the processor counts one for each instruction attempted, each REP iteration and each event
 // delivered, and a tick is one nanosecond times a ratio (1 under --clock virtual; under --clock host it is chosen again at
-// slice ends, as a logged input). A halted processor skips ahead to the next deadline. So `now()` depends on nothing but
+// slice ends, as a logged input). A halted processor skips ahead to the next deadline, which is a tick, too. So `now()` depends on nothing but
 // the guest's own history, and a run repeats bit for bit.
 //
 // A device owns Timers. Arming one may bring the next deadline nearer; the processor never runs past the next deadline, and
@@ -20,6 +20,8 @@ namespace matryoshka {
 class Clock {
  public:
   static constexpr uint64_t never = ~uint64_t{0};
+  // 146 years. What would come later never comes: a guest that sleeps until then would wake where sums of times wrap round.
+  static constexpr uint64_t end_of_time = never / 4;
 
   class Timer {
    public:
@@ -29,7 +31,7 @@ class Clock {
     Timer& operator=(const Timer&) = delete;
 
     void arm(uint64_t deadline) {
-      deadline_ = deadline;
+      deadline_ = deadline <= end_of_time ? deadline : never;
       clock_.find_next();
     }
     void cancel() { arm(never); }

@@ -48,6 +48,11 @@ class Board final : public Machine, private ProcessorHost {
   // Loads the guest as at power-on. The sentence of refusal, or nothing.
   std::string boot();
   void serialize(Archive& ar);
+  // Makes what is derived from what was loaded, memory included.
+  void after_load();
+  // For tests that stand in for the guest: what its processor reaches.
+  Bus& bus() { return bus_; }
+  PhysicalMemory& memory() { return memory_; }
 
   StopReason run(uint64_t ticks) override;
   void stop() override;
@@ -167,7 +172,8 @@ class Board final : public Machine, private ProcessorHost {
   std::string boot_error_;
   uint64_t idle_nanoseconds_ = 0;
 
-  // The host clock: real time as far as it has been told, and ticks at the last telling.
+  // The host clock: real time as far as it has been told, and ticks at the last telling. Not part of the state, since a replay is
+  // told nothing.
   uint64_t real_now_ = 0;
   uint64_t paced_ticks_ = 0;
 

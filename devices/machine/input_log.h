@@ -23,7 +23,7 @@ struct InputEvent {
     ar.vector(bytes, 1 << 20);
     ar.require(kind <= Kind::last, "the recording holds an input of an unknown kind");
     ar.require(kind != Kind::ratio || (value != 0 && value <= most_ratio), "the recording has an impossible rate of time");
-    ar.require(kind != Kind::skip || value <= Clock::never / 4, "the recording leads to the end of time");
+    ar.require(kind != Kind::skip || value <= Clock::end_of_time, "the recording leads to the end of time");
   }
 };
 

@@ -12,7 +12,7 @@ namespace {
 constexpr char magic[] = "MATRYOSHKA SNAPSHOT";
 // 2: sections `snapshot` and `image`, drives without their images, changes against a base. 1 stands in docs/snapshots.md.
 constexpr uint32_t format_version = 2;
-constexpr uint32_t identity_version = 1, configuration_version = 2, image_version = 1, board_version = 2, memory_version = 2;
+constexpr uint32_t identity_version = 1, configuration_version = 2, image_version = 1, board_version = 3, memory_version = 2;
 
 constexpr size_t piece_size = size_t{1} << 20;
 // What a section may hold beside RAM and drives: the names of a configuration; devices with the shared folder; images.
@@ -33,10 +33,22 @@ std::string printable(std::string text) {
 
 // Everything saved but RAM and the configuration.
 void Board::serialize(Archive& ar) {
-  ar(clock_, entropy_, wires_, idle_nanoseconds_, real_now_, paced_ticks_, reset_wanted_);
+  ar(clock_, entropy_, wires_, idle_nanoseconds_);
+  if (ar.version() < 3) {
+    uint64_t pacing[2] = {};
+    ar(pacing);
+  }
+  ar(reset_wanted_);
   if (ar.version() >= 2) ar(exit_code_);
   cpu_.serialize(ar);
   each_device([&](Device& device) { device.serialize(ar); });  // a drive with what was written to it, the share with its files
+}
+
+void Board::after_load() {
+  cpu_.set_a20(keyboard_.a20());
+  cpu_.forget_caches();
+  real_now_ = clock_.now();
+  paced_ticks_ = clock_.ticks;
 }
 
 uint64_t Board::state_hash() {
@@ -261,7 +273,7 @@ bool SnapshotLoader::read(const char* name, uint32_t newest, uint64_t most, Body
 
 bool SnapshotLoader::read_head() {
   size_t here = std::min(waiting_.size() - used_, sizeof magic);
-  if (std::memcmp(waiting_.data() + used_, magic, here) != 0) return fail("It is not a snapshot of Matryoshka.");
+  if (here != 0 && std::memcmp(waiting_.data() + used_, magic, here) != 0) return fail("It is not a snapshot of Matryoshka.");
   const uint8_t* bytes;
   if (!take(sizeof magic + sizeof format_, bytes)) return false;
   std::memcpy(&format_, bytes + sizeof magic, sizeof format_);
@@ -416,8 +428,7 @@ bool SnapshotLoader::end_of_base() {
 
 std::unique_ptr<Machine> SnapshotLoader::finish() {
   if (!complete()) return nullptr;
-  board_->cpu_.set_a20(board_->keyboard_.a20());
-  board_->cpu_.forget_caches();
+  board_->after_load();
   // Booting made pages dirty, and that is of no interest. Those in which the base differs are.
   board_->memory_.clear_dirty();
   for (uint32_t page : changed_) board_->memory_.mark_page_dirty(page);
