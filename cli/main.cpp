@@ -168,8 +168,7 @@ class Host final : public MachineListener {
     send(port == Port::serial ? options_.serial : Sink{Sink::Kind::terminal, {}}, outputs_.serial, byte);
     if (port == Port::console) keyboard_ = port;
     switch (script_.watch(port, byte)) {
-      case Script::Action::none:
-        break;
+      case Script::Action::none: break;
       case Script::Action::type: {
         const std::string& text = script_.typed();
         machine_->input(port, reinterpret_cast<const uint8_t*>(text.data()), text.size());
@@ -255,18 +254,14 @@ Ending ending_of(StopReason reason, const Machine& machine, const Options& optio
   switch (reason) {
     case StopReason::power_off:
       return {ended_well, name(reason), missed.empty() ? "" : "The guest switched itself off" + missed + "."};
-    case StopReason::reset:
-      return {ended_well, name(reason), missed.empty() ? "" : "The guest restarted" + missed + "."};
-    case StopReason::debug_exit:
-      return {static_cast<int>(machine.exit_code() & 0xff), name(reason), ""};
+    case StopReason::reset: return {ended_well, name(reason), missed.empty() ? "" : "The guest restarted" + missed + "."};
+    case StopReason::debug_exit: return {static_cast<int>(machine.exit_code() & 0xff), name(reason), ""};
     case StopReason::triple_fault:
       return {triple_fault, name(reason), "The guest ended in a triple fault.", machine.describe_processor()};
-    case StopReason::halted:
-      return {limit, name(reason), "The guest has halted with interrupts off, and nothing can wake it."};
+    case StopReason::halted: return {limit, name(reason), "The guest has halted with interrupts off, and nothing can wake it."};
     case StopReason::boot_failed:
       return {failed, name(reason), "The guest cannot be loaded again after its reset: " + machine.boot_error()};
-    default:
-      return {limit, name(reason), ""};
+    default: return {limit, name(reason), ""};
   }
 }
 
@@ -303,8 +298,7 @@ Ending run(Machine& machine, Host& host, Keyboard& keyboard, const Options& opti
     int wait = 0;
     switch (reason) {
       case StopReason::budget:
-      case StopReason::stopped:
-        break;
+      case StopReason::stopped: break;
       case StopReason::idle:
         wait = static_cast<int>(std::min<uint64_t>(machine.nanoseconds_until_wake() / 1'000'000 + 1, longest_wait));
         break;
@@ -318,8 +312,7 @@ Ending run(Machine& machine, Host& host, Keyboard& keyboard, const Options& opti
         if (machine.ticks() >= options.stop_at) return {ended_well, "stop-at", ""};
         if (machine.ticks() >= limit_at) return {limit, "max-instructions", "The limit of --max-instructions was reached."};
         break;
-      default:
-        return ending_of(reason, machine, options);
+      default: return ending_of(reason, machine, options);
     }
     host.flush();
     if (!keyboard.poll(machine, host.keyboard(), wait)) return {ended_well, "quit", ""};

@@ -1,9 +1,9 @@
 #include "cli/vectors.h"
 
-#include <chrono>
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 

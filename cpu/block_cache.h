@@ -25,8 +25,8 @@ struct Block {
   uint16_t count;        // instructions, without the handler_end that follows them
   uint16_t bytes;
   bool live;
-  uint32_t heat;         // instructions begun here, until it is considered for a region
-  uint32_t entry;        // of the region that begins here, or 0
+  uint32_t heat;   // instructions begun here, until it is considered for a region
+  uint32_t entry;  // of the region that begins here, or 0
   uint32_t next_in_hash;
   struct Link {
     uint32_t next, previous;

@@ -99,7 +99,10 @@ Decoder::Parsed Decoder::parse(unsigned row) {
 
 // More particular patterns are tried first.
 int Decoder::Pattern::rank() const {
-  return (modrm >= 0 ? 8 : 0) + (reg >= 0 ? 4 : 0) + (memory >= 0 ? 2 : 0) + (prefix > no_prefix ? 16 : prefix == no_prefix ? 1 : 0);
+  return (modrm >= 0 ? 8 : 0) + (reg >= 0 ? 4 : 0) + (memory >= 0 ? 2 : 0) +
+         (prefix > no_prefix    ? 16
+          : prefix == no_prefix ? 1
+                                : 0);
 }
 
 Decoder::Decoder(const FeatureSet& features) {
@@ -226,7 +229,8 @@ const Decoder::Pattern* Decoder::match(const std::vector<Pattern>& candidates, c
     if (in.vex != (p.vex >= 0)) continue;
     if (row.attributes & (code_bits == 64 ? attribute::NO64 : attribute::ONLY64)) continue;
     if (row.attributes & attribute::NO_REX_B && in.rex & 1) continue;
-    if (in.vex && ((p.vex_length >= 0 && p.vex_length != in.vex_length) || (p.vex_w >= 0 && p.vex_w != (in.rex >> 3 & 1)))) continue;
+    if (in.vex && ((p.vex_length >= 0 && p.vex_length != in.vex_length) || (p.vex_w >= 0 && p.vex_w != (in.rex >> 3 & 1))))
+      continue;
     if (in.vex ? p.prefix != prefix : p.prefix > no_prefix && p.prefix != prefix) continue;
     if (p.prefix == no_prefix && prefix != no_prefix) continue;
     if (p.prefix == no_repeat_prefix && (prefix == prefix_f2 || prefix == prefix_f3)) continue;

@@ -33,14 +33,14 @@ class Decoder {
  private:
   struct Pattern {
     uint16_t row;
-    int8_t prefix;        // any_prefix, no_repeat_prefix, no_prefix, or the byte
-    int16_t reg;          // ModRM.reg that it wants, or -1
-    int16_t modrm;        // whole ModRM byte, or -1
-    uint8_t modrm_span;   // how many ModRM bytes from there on belong to it
-    int8_t memory;        // 1 memory only, 0 register only, -1 either
-    int8_t vex;           // -1 legacy encoding, else VEX
-    int8_t vex_length;    // 0, 1 or -1
-    int8_t vex_w;         // 0, 1 or -1
+    int8_t prefix;       // any_prefix, no_repeat_prefix, no_prefix, or the byte
+    int16_t reg;         // ModRM.reg that it wants, or -1
+    int16_t modrm;       // whole ModRM byte, or -1
+    uint8_t modrm_span;  // how many ModRM bytes from there on belong to it
+    int8_t memory;       // 1 memory only, 0 register only, -1 either
+    int8_t vex;          // -1 legacy encoding, else VEX
+    int8_t vex_length;   // 0, 1 or -1
+    int8_t vex_w;        // 0, 1 or -1
     int rank() const;
   };
   enum Map : uint8_t { one_byte, two_byte, map_0f38, map_0f3a, map_count };

@@ -65,7 +65,8 @@ static_assert(hot_list_is_sound());
 
 uint16_t hot_handler(uint16_t id) { return hot_index.handler[id]; }
 
-// ---- The profile from which hot.def is chosen: a build of its own (MATRYOSHKA_PROFILE), made and run by ./bench --profile-instances.
+// ---- The profile from which hot.def is chosen: a build of its own (MATRYOSHKA_PROFILE), made and run by ./bench
+// --profile-instances.
 
 #ifdef MATRYOSHKA_PROFILE
 namespace {
@@ -79,8 +80,10 @@ struct Profile {
     for (unsigned id : order) {
       const Row& row = rows[id >> 3];
       std::fprintf(stderr, "%12llu %-6s HOT(%s, \"%s\", %u, %s)\n", static_cast<unsigned long long>(count[id]),
-                   row.kind == Kind::kind_inline ? "inline" : row.kind == Kind::kind_helper ? "helper" : "leave", row.mnemonic, row.operands,
-                   8u << (id >> 1 & 3), id & 1 ? "mem" : "reg");
+                   row.kind == Kind::kind_inline   ? "inline"
+                   : row.kind == Kind::kind_helper ? "helper"
+                                                   : "leave",
+                   row.mnemonic, row.operands, 8u << (id >> 1 & 3), id & 1 ? "mem" : "reg");
     }
   }
 } profile;
@@ -104,7 +107,8 @@ Block* Processor::next_block() {
     fault.raise(GP_vector, 0);
     return nullptr;
   }
-  if (!mmu.fetch_page(linear, page)) [[unlikely]] return nullptr;
+  if (!mmu.fetch_page(linear, page)) [[unlikely]]
+    return nullptr;
   Block* block = blocks_.find(page.physical | (linear & (page_size - 1)), mode_key_);
   if (block) [[likely]] {
     if (block->second_page != Block::no_page) [[unlikely]] {
@@ -113,7 +117,8 @@ Block* Processor::next_block() {
       if (!mmu.fetch_page(mode_.code_bits == 64 ? next : static_cast<uint32_t>(next), second)) return nullptr;
       if (second.physical != block->second_page) return build_block(linear, page);
     }
-    if (mode_.flat_code || state.rip + block->bytes - 1 <= code_limit_) [[likely]] return block;
+    if (mode_.flat_code || state.rip + block->bytes - 1 <= code_limit_) [[likely]]
+      return block;
   }
   return build_block(linear, page);
 }
@@ -153,7 +158,8 @@ Block* Processor::build_block(uint64_t linear, const Mmu::CodePage& page) {
       uint64_t wanted = std::min<uint64_t>(longest_instruction, in_limit);
       std::copy(bytes, bytes + available, gathered);
       for (uint64_t i = available; i < wanted; ++i)
-        gathered[i] = second.host ? second.host[i - available] : static_cast<uint8_t>(mmu.physical_load(second.physical + i - available, 1));
+        gathered[i] = second.host ? second.host[i - available]
+                                  : static_cast<uint8_t>(mmu.physical_load(second.physical + i - available, 1));
       result = decoder_.decode({gathered, static_cast<size_t>(wanted)}, mode_.code_bits, in);
       if (result == DecodeResult::needs_more) {
         fault.raise(GP_vector, 0);
@@ -174,7 +180,8 @@ Block* Processor::build_block(uint64_t linear, const Mmu::CodePage& page) {
     op = lower(in, mode_, offset);
     const Row& row = rows[in.row];
     bool repeated = row.family == Family::string && (in.rep || in.repne);
-    if (row.kind == Kind::kind_leave || row.attributes & attribute::ENDS || repeated || second_page != Block::no_page || !host) break;
+    if (row.kind == Kind::kind_leave || row.attributes & attribute::ENDS || repeated || second_page != Block::no_page || !host)
+      break;
   }
   // What cannot be watched for changes is decoded each time: a block without a place in any table.
   if (!keep) {
@@ -244,7 +251,8 @@ bool Processor::run_leave_row(const Op& op) {
   state.rip = next_rip(op);
   if (row.attributes & attribute::PROTECTED && (!state.protected_mode() || state.virtual_8086())) return fault.raise(UD_vector);
   if (row.attributes & attribute::CPL0 && cpl_ != 0) return fault.raise(GP_vector, 0);
-  if (row.attributes & (attribute::SSE_STATE | attribute::X87_STATE | attribute::MMX_STATE) && !(mode_.sse_ready && mode_.x87_ready))
+  if (row.attributes & (attribute::SSE_STATE | attribute::X87_STATE | attribute::MMX_STATE) &&
+      !(mode_.sse_ready && mode_.x87_ready))
     return not_ready(op);
   bool ok = handler_for(op.id)(*this, op);
   if (mmu.had_effect) mmu.had_effect = false, attention_ = true;
@@ -272,8 +280,10 @@ __attribute__((flatten)) void Processor::interpret() {
   bool from_region = false;
   way_ = nullptr;
   for (;;) {
-    if (attention_ && !stepping_) [[unlikely]] return;
-    if (clock.ticks >= limit_) [[unlikely]] return;
+    if (attention_ && !stepping_) [[unlikely]]
+      return;
+    if (clock.ticks >= limit_) [[unlikely]]
+      return;
     Block* block = next_block();
     if (!block) [[unlikely]] {
       // The fetch of this instruction faulted: it counts as attempted.
@@ -298,12 +308,14 @@ __attribute__((flatten)) void Processor::interpret() {
       way_ = nullptr;
     }
     Op* op = block_ops_ = block == &transient_ ? transient_ops_ : blocks_.ops(*block);
-    if (from_region) [[unlikely]] regions_->taken_over(*op), from_region = false;
+    if (from_region) [[unlikely]]
+      regions_->taken_over(*op), from_region = false;
     block_end_ = op + block->count;
     block_rip_ = state.rip;
     state.gpr[CpuState::slot_block] = state.rip;
     block_ticks_ = clock.ticks;
-    if (block_ticks_ + block->count > limit_) [[unlikely]] stop_before(op + (limit_ - block_ticks_));
+    if (block_ticks_ + block->count > limit_) [[unlikely]]
+      stop_before(op + (limit_ - block_ticks_));
     for (;;) {
       (void)(PROFILE(op));
       switch (op->handler) {
@@ -333,14 +345,10 @@ __attribute__((flatten)) void Processor::interpret() {
         case handler_not_ready:
           if (!not_ready(*op)) goto left;
           break;
-        case handler_undefined:
-          fault.raise(UD_vector);
-          goto left;
-        case handler_too_long:
-          fault.raise(GP_vector, 0);
-          goto left;
-#define HOT(mnemonic, operands, bits, form)                                       \
-  case first_hot + (__COUNTER__ - first_case):                                    \
+        case handler_undefined: fault.raise(UD_vector); goto left;
+        case handler_too_long: fault.raise(GP_vector, 0); goto left;
+#define HOT(mnemonic, operands, bits, form)                                                   \
+  case first_hot + (__COUNTER__ - first_case):                                                \
     if (!Instance<hot_id(#mnemonic, operands, bits, Form::form)>::run(*this, *op)) goto left; \
     break;
           static constexpr unsigned first_case = __COUNTER__ + 1;

@@ -30,20 +30,20 @@ enum class Kind : uint8_t { kind_inline, kind_helper, kind_leave, kind_unsupport
 enum class Family : uint8_t { integer, string, system, x87, mmx, sse, crypto, avx };
 
 namespace attribute {
-constexpr uint32_t LOCK = 1;        // LOCK is allowed if the destination is memory
-constexpr uint32_t NO64 = 2;        // invalid in 64-bit mode
-constexpr uint32_t ONLY64 = 4;      // valid in 64-bit mode only
-constexpr uint32_t DEFAULT64 = 8;   // operand size is 64 or 16 bits in 64-bit mode, 64 unless prefixed
-constexpr uint32_t FORCE64 = 16;    // operand size is 64 bits in 64-bit mode whatever the prefixes
-constexpr uint32_t CPL0 = 32;       // #GP(0) unless at privilege level 0
-constexpr uint32_t PROTECTED = 64;  // #UD in real and virtual-8086 mode
-constexpr uint32_t ENDS = 128;      // control does not fall through: the block ends
-constexpr uint32_t NO_REX_B = 256;  // REX.B makes it another instruction (90 is NOP, 41 90 is XCHG R8,RAX)
-constexpr uint32_t SSE_STATE = 512; // #UD if CR0.EM or not CR4.OSFXSR, #NM if CR0.TS
-constexpr uint32_t X87_STATE = 1024;// #NM if CR0.EM or CR0.TS; pending unmasked x87 exceptions are raised first
-constexpr uint32_t MMX_STATE = 2048;// #UD if CR0.EM, #NM if CR0.TS, pending x87 exceptions; uses the registers as MMX
-constexpr uint32_t ALIGNED = 4096;  // a 16-byte memory operand must be aligned, else #GP(0)
-constexpr uint32_t IMPLICIT = 8192; // an x87, MMX or SSE row that has to do with flags or general registers beside its operands
+constexpr uint32_t LOCK = 1;          // LOCK is allowed if the destination is memory
+constexpr uint32_t NO64 = 2;          // invalid in 64-bit mode
+constexpr uint32_t ONLY64 = 4;        // valid in 64-bit mode only
+constexpr uint32_t DEFAULT64 = 8;     // operand size is 64 or 16 bits in 64-bit mode, 64 unless prefixed
+constexpr uint32_t FORCE64 = 16;      // operand size is 64 bits in 64-bit mode whatever the prefixes
+constexpr uint32_t CPL0 = 32;         // #GP(0) unless at privilege level 0
+constexpr uint32_t PROTECTED = 64;    // #UD in real and virtual-8086 mode
+constexpr uint32_t ENDS = 128;        // control does not fall through: the block ends
+constexpr uint32_t NO_REX_B = 256;    // REX.B makes it another instruction (90 is NOP, 41 90 is XCHG R8,RAX)
+constexpr uint32_t SSE_STATE = 512;   // #UD if CR0.EM or not CR4.OSFXSR, #NM if CR0.TS
+constexpr uint32_t X87_STATE = 1024;  // #NM if CR0.EM or CR0.TS; pending unmasked x87 exceptions are raised first
+constexpr uint32_t MMX_STATE = 2048;  // #UD if CR0.EM, #NM if CR0.TS, pending x87 exceptions; uses the registers as MMX
+constexpr uint32_t ALIGNED = 4096;    // a 16-byte memory operand must be aligned, else #GP(0)
+constexpr uint32_t IMPLICIT = 8192;   // an x87, MMX or SSE row that has to do with flags or general registers beside its operands
 }  // namespace attribute
 
 struct Row {
@@ -57,11 +57,13 @@ struct Row {
 };
 
 inline constexpr Row rows[] = {
+// clang-format off
 #define ROW(encoding, mnemonic, operands, semantics, kind, attributes, feature)                               \
   {encoding, #mnemonic, operands, Kind::kind_##kind, isa_family, [] {                                         \
      using namespace attribute;                                                                               \
      return static_cast<uint32_t>(attributes);                                                                \
    }(), Feature::feature},
+// clang-format on
 #include "cpu/isa.def"
 #undef ROW
 };
@@ -69,11 +71,13 @@ inline constexpr unsigned row_count = sizeof rows / sizeof rows[0];
 
 // ---- Operand letters, read at compile time
 
+// clang-format off
 enum class OperandClass : uint8_t {
   absent, general_rm, general_reg, general_opcode, general_fixed, memory_only, register_rm, immediate, one, relative, offset,
   segment, control, debug, xmm_reg, xmm_rm, xmm_register_rm, mmx_reg, mmx_rm, mmx_register_rm, vex_general, far_pointer, source_index,
   destination_index, x87, segment_fixed, flags, vex_xmm
 };
+// clang-format on
 
 struct OperandSpec {
   OperandClass kind = OperandClass::absent;

@@ -13,7 +13,8 @@ unsigned code_of_bits(unsigned bits) { return bits == 8 ? 0 : bits == 16 ? 1 : b
 
 // Byte registers 4 to 7 without REX are AH, CH, DH, BH.
 uint8_t general_offset(uint8_t number, bool byte, bool rex) {
-  return byte && !rex && number >= 4 && number < 8 ? static_cast<uint8_t>((number - 4) * 8 + 1) : static_cast<uint8_t>(number * 8);
+  return byte && !rex && number >= 4 && number < 8 ? static_cast<uint8_t>((number - 4) * 8 + 1)
+                                                   : static_cast<uint8_t>(number * 8);
 }
 
 struct FieldUse {
@@ -67,7 +68,8 @@ Op lower(const Instruction& in, const CodeMode& mode, unsigned offset) {
     auto segment = static_cast<uint16_t>(named_segment(in, mode));
     op.immediate = X87Pointers{static_cast<uint16_t>((in.opcode & 7u) << 8 | modrm), segment}.immediate();
   }
-  if (operands.operand[0].kind == OperandClass::far_pointer) op.immediate = in.immediate | static_cast<int64_t>(in.immediate2) << 32;
+  if (operands.operand[0].kind == OperandClass::far_pointer)
+    op.immediate = in.immediate | static_cast<int64_t>(in.immediate2) << 32;
 
   op.base = in.base == Instruction::no_register    ? zero_slot
             : in.base == Instruction::rip_register ? block_slot
@@ -82,9 +84,9 @@ Op lower(const Instruction& in, const CodeMode& mode, unsigned offset) {
   bool stack_segment = in.override_segment == Segments::ss ||
                        (in.is_memory && in.override_segment == Segments::none && (in.base == RSP || in.base == RBP));
   op.flags = static_cast<uint8_t>((in.is_memory ? Op::memory : 0) |
-                                  (mode.code_bits != 64 && segment != Segments::none ? Op::checked : 0) | (in.lock ? Op::lock : 0) |
-                                  (in.rep ? Op::rep : 0) | (in.repne ? Op::repne : 0) | (stack_segment ? Op::stack_segment : 0) |
-                                  (in.rex & 8 ? Op::rex_w : 0));
+                                  (mode.code_bits != 64 && segment != Segments::none ? Op::checked : 0) |
+                                  (in.lock ? Op::lock : 0) | (in.rep ? Op::rep : 0) | (in.repne ? Op::repne : 0) |
+                                  (stack_segment ? Op::stack_segment : 0) | (in.rex & 8 ? Op::rex_w : 0));
 
   WidthSet widths = width_set(operands);
   unsigned width = widths == fixed_width ? fixed_width_code(operands) : code_of_bits(in.operand_size);
@@ -94,10 +96,10 @@ Op lower(const Instruction& in, const CodeMode& mode, unsigned offset) {
   using namespace attribute;
   bool sse_waits = row.attributes & SSE_STATE && !mode.sse_ready;
   bool x87_waits = row.attributes & (X87_STATE | MMX_STATE) && !mode.x87_ready;
-  op.handler = row.kind == Kind::kind_leave      ? handler_leave
-               : sse_waits || x87_waits          ? handler_not_ready
-               : row.kind == Kind::kind_inline   ? hot_handler(op.id)
-                                                 : handler_cold;
+  op.handler = row.kind == Kind::kind_leave    ? handler_leave
+               : sse_waits || x87_waits        ? handler_not_ready
+               : row.kind == Kind::kind_inline ? hot_handler(op.id)
+                                               : handler_cold;
   return op;
 }
 

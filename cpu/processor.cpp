@@ -72,7 +72,9 @@ void Processor::serialize(Archive& ar) {
 
 namespace {
 
-bool is_flat_data(const Segment& s) { return s.base == 0 && s.limit == 0xffffffff && !s.unusable() && s.is_code_or_data() && (s.rights & 14) == 2; }
+bool is_flat_data(const Segment& s) {
+  return s.base == 0 && s.limit == 0xffffffff && !s.unusable() && s.is_code_or_data() && (s.rights & 14) == 2;
+}
 
 }  // namespace
 

@@ -32,9 +32,9 @@ namespace matryoshka {
 class ProcessorHost {
  public:
   virtual ~ProcessorHost() = default;
-  virtual void triple_fault() = 0;                  // the machine resets or stops
-  virtual void numeric_error() {}                   // FERR#: an unmasked x87 exception is pending, and CR0.NE is clear
-  virtual uint64_t random() = 0;                    // for RDRAND and RDSEED: from the machine's logged source
+  virtual void triple_fault() = 0;  // the machine resets or stops
+  virtual void numeric_error() {}   // FERR#: an unmasked x87 exception is pending, and CR0.NE is clear
+  virtual uint64_t random() = 0;    // for RDRAND and RDSEED: from the machine's logged source
   // Asked before an exception or interrupt is delivered. True: the host has taken it, and the guest never sees it.
   virtual bool takes_event(uint8_t /*vector*/, bool /*has_error*/, uint32_t /*error*/) { return false; }
 };
@@ -106,7 +106,8 @@ class Processor final : private CodeWatcher, private LocalApicHost {
     return (slot(op.base) + (slot(op.index) << op.scale) + static_cast<uint64_t>(op.displacement)) & op.address_mask();
   }
   [[nodiscard]] bool operand_address(const Op& op, uint64_t offset, unsigned size, AccessKind kind, uint64_t& linear) {
-    if (op.flags & Op::checked) [[unlikely]] return segment_address(op.segment, offset, size, kind, linear);
+    if (op.flags & Op::checked) [[unlikely]]
+      return segment_address(op.segment, offset, size, kind, linear);
     linear = offset + segment_base_[op.segment];
     return true;
   }
@@ -190,7 +191,8 @@ class Processor final : private CodeWatcher, private LocalApicHost {
   }
   // A linear address in the stack segment; `top` is already cut to the stack's size.
   [[nodiscard]] bool stack_address(uint64_t top, unsigned bytes, AccessKind kind, uint64_t& linear) {
-    if (!mode_.flat_data) [[unlikely]] return segment_address(SS, top, bytes, kind, linear);
+    if (!mode_.flat_data) [[unlikely]]
+      return segment_address(SS, top, bytes, kind, linear);
     linear = top;
     return true;
   }
@@ -205,13 +207,15 @@ class Processor final : private CodeWatcher, private LocalApicHost {
 
   // Near control transfer: false also when it went well, since the block is over; #GP(0) if the target is outside the segment.
   [[nodiscard]] bool jump(uint64_t target) {
-    if (!target_allowed(target)) [[unlikely]] return fault.raise(GP_vector, 0);
+    if (!target_allowed(target)) [[unlikely]]
+      return fault.raise(GP_vector, 0);
     state.rip = target;
     return false;
   }
   bool target_allowed(uint64_t target) const {
-    return mode_.code_bits == 64 ? static_cast<uint64_t>(static_cast<int64_t>(target << canonical_unused_) >> canonical_unused_) == target
-                                 : target <= code_limit_;
+    return mode_.code_bits == 64
+               ? static_cast<uint64_t>(static_cast<int64_t>(target << canonical_unused_) >> canonical_unused_) == target
+               : target <= code_limit_;
   }
 
   // ---- For rows of kind leave
@@ -289,25 +293,25 @@ class Processor final : private CodeWatcher, private LocalApicHost {
   bool intr_ = false;
 
   // ---- While running
-  bool attention_ = true;       // something to look at between two instructions
+  bool attention_ = true;  // something to look at between two instructions
   bool stop_requested_ = false;
-  uint64_t limit_ = 0;          // the tick count that may not be passed
-  Op* block_ops_ = nullptr;     // of the running block, up to its handler_end
+  uint64_t limit_ = 0;       // the tick count that may not be passed
+  Op* block_ops_ = nullptr;  // of the running block, up to its handler_end
   Op* block_end_ = nullptr;
-  uint64_t block_rip_ = 0;      // RIP at its start
-  uint64_t block_ticks_ = 0;    // clock.ticks at its start
-  Op* stop_op_ = nullptr;       // an Op whose handler was replaced by handler_stop, and what it was
+  uint64_t block_rip_ = 0;    // RIP at its start
+  uint64_t block_ticks_ = 0;  // clock.ticks at its start
+  Op* stop_op_ = nullptr;     // an Op whose handler was replaced by handler_stop, and what it was
   uint16_t stopped_handler_ = 0;
-  bool restarted_ = false;      // the instruction is to be continued: again()
-  bool stepping_ = false;       // one instruction is being watched by itself: step()
-  bool fault_met_ = false;      // and it faulted
+  bool restarted_ = false;  // the instruction is to be continued: again()
+  bool stepping_ = false;   // one instruction is being watched by itself: step()
+  bool fault_met_ = false;  // and it faulted
   bool init_requested_ = false, sipi_requested_ = false;
   uint8_t sipi_vector_ = 0;
   RegionEngine* regions_ = nullptr;
   bool in_region_ = false;
-  void* way_ = nullptr;         // by which the last region was left, if it leads straight on
+  void* way_ = nullptr;  // by which the last region was left, if it leads straight on
   uint64_t region_end_ticks_ = 0;
-  Block transient_ = {};        // the running block if it could not be remembered
+  Block transient_ = {};  // the running block if it could not be remembered
   Op transient_ops_[BlockCache::max_instructions + 1] = {};
 };
 

@@ -1,7 +1,7 @@
 // The second engine, as the processor sees it: something that has functions for hot places, called regions.
 //
-// A region begins where a block begins (Block::entry) and runs with the registers in the memory that RegionContext names. It stops
-// by itself before its budget of ticks is used up, and does nothing that the interpreter would not do: whatever is not
+// A region begins where a block begins (Block::entry) and runs with the registers in the memory that RegionContext names. It
+// stops by itself before its budget of ticks is used up, and does nothing that the interpreter would not do: whatever is not
 // plain (a TLB miss, a fault, a row of kind leave) it leaves alone and ends in front of it.
 #pragma once
 
@@ -39,9 +39,9 @@ class RegionEngine {
   };
   struct Outcome {
     End end;
-    int32_t left;         // of the budget
+    int32_t left;  // of the budget
     const Op* op;
-    void* way;            // by which exit, for link()
+    void* way;  // by which exit, for link()
   };
   virtual Outcome run(uint32_t entry, int32_t budget) = 0;
   // The way out that a region took leads to this block, which has an entry: next time it may go there directly.

@@ -6,15 +6,16 @@
 namespace matryoshka {
 
 namespace {
-// V8 compiles a function well only when it is entered again and again, so a region comes back after this many ticks at the latest.
+// V8 compiles a function well only when it is entered again and again, so a region comes back after this many ticks at the
+// latest.
 constexpr uint64_t longest_stay = 50'000;
 }  // namespace
 
 RegionContext Processor::region_context() {
-  return {state.gpr,        &state.rip,     &reinterpret_cast<uint64_t&>(state.flags.result),
-          &state.flags.aux, &state.system_flags, segment_base_,
-          &attention_,      mmu.data_set(), mmu.code_set(),
-          &block_ops_,      &block_rip_,    &block_ticks_,
+  return {state.gpr,          &state.rip,          &reinterpret_cast<uint64_t&>(state.flags.result),
+          &state.flags.aux,   &state.system_flags, segment_base_,
+          &attention_,        mmu.data_set(),      mmu.code_set(),
+          &block_ops_,        &block_rip_,         &block_ticks_,
           &region_end_ticks_, canonical_unused_};
 }
 

@@ -40,9 +40,9 @@ constexpr uint64_t written = level | enable | periodic | set_value | force_32_bi
 Hpet::Hpet(Clock& clock, Outputs outputs)
     : clock_(clock),
       outputs_(std::move(outputs)),
-      timers_{{clock, [this] { settle(0), schedule(0); }},
-              {clock, [this] { settle(1), schedule(1); }},
-              {clock, [this] { settle(2), schedule(2); }}} {}
+      timers_{{clock, [this] { settle(0), schedule(0); }}, {clock, [this] { settle(1), schedule(1); }}, {clock, [this] {
+                                                                                                           settle(2), schedule(2);
+                                                                                                         }}} {}
 
 void Hpet::reset() {
   for (unsigned i = 0; i < timer_count; ++i) drive(i, false);
@@ -58,9 +58,7 @@ uint64_t Hpet::count() const { return running() ? clock_.now() / period_ns + sav
 
 bool Hpet::Comparator::periodic() const { return configuration & timer_bit::periodic; }
 
-uint64_t Hpet::Comparator::mask() const {
-  return configuration & timer_bit::force_32_bit ? 0xffff'ffff : ~uint64_t{0};
-}
+uint64_t Hpet::Comparator::mask() const { return configuration & timer_bit::force_32_bit ? 0xffff'ffff : ~uint64_t{0}; }
 
 // How many counts after the one that follows `seen` the next match comes.
 uint64_t Hpet::Comparator::distance() const { return (value - seen - 1) & mask(); }
@@ -137,9 +135,7 @@ void Hpet::schedule(unsigned timer) {
 
 // --- Registers -----------------------------------------------------------------------------------------------------------
 
-uint64_t Hpet::read(unsigned, uint64_t offset, unsigned) {
-  return read_register(offset & ~uint64_t{7}) >> (offset & 7) * 8;
-}
+uint64_t Hpet::read(unsigned, uint64_t offset, unsigned) { return read_register(offset & ~uint64_t{7}) >> (offset & 7) * 8; }
 
 // A write of half a register leaves the other half as it is.
 void Hpet::write(unsigned, uint64_t offset, unsigned size, uint64_t value) {
@@ -151,29 +147,22 @@ void Hpet::write(unsigned, uint64_t offset, unsigned size, uint64_t value) {
 uint64_t Hpet::read_register(uint64_t offset) {
   for (unsigned i = 0; i < timer_count; ++i) settle(i);
   switch (offset) {
-    case capabilities:
-      return capabilities_value;
-    case general_configuration:
-      return saved_.configuration;
+    case capabilities: return capabilities_value;
+    case general_configuration: return saved_.configuration;
     case interrupt_status: {
       uint64_t status = 0;
       for (unsigned i = 0; i < timer_count; ++i) status |= uint64_t{saved_.comparators[i].active} << i;
       return status;
     }
-    case main_counter:
-      return count();
+    case main_counter: return count();
   }
   if (offset < timers || offset >= timers + timer_count * timer_stride) return 0;
   const Comparator& t = saved_.comparators[(offset - timers) / timer_stride];
   switch ((offset - timers) % timer_stride) {
-    case timer_configuration:
-      return t.configuration | timer_bit::fixed;
-    case timer_comparator:
-      return t.value;
-    case timer_message:
-      return t.message;
-    default:
-      return 0;
+    case timer_configuration: return t.configuration | timer_bit::fixed;
+    case timer_comparator: return t.value;
+    case timer_message: return t.message;
+    default: return 0;
   }
 }
 
@@ -181,8 +170,7 @@ void Hpet::write_register(uint64_t offset, uint64_t value, uint64_t written) {
   for (unsigned i = 0; i < timer_count; ++i) settle(i);
   auto merge = [&](uint64_t old) { return (old & ~written) | value; };
   switch (offset) {
-    case general_configuration:
-      return write_configuration(merge(saved_.configuration));
+    case general_configuration: return write_configuration(merge(saved_.configuration));
     case interrupt_status:
       for (unsigned i = 0; i < timer_count; ++i) {
         if (!(value >> i & 1)) continue;
@@ -190,22 +178,15 @@ void Hpet::write_register(uint64_t offset, uint64_t value, uint64_t written) {
         if (saved_.comparators[i].configuration & timer_bit::level) update(i);
       }
       return;
-    case main_counter:
-      return write_counter(merge(count()));
+    case main_counter: return write_counter(merge(count()));
   }
   if (offset < timers || offset >= timers + timer_count * timer_stride) return;
   auto timer = static_cast<unsigned>((offset - timers) / timer_stride);
   Comparator& t = saved_.comparators[timer];
   switch ((offset - timers) % timer_stride) {
-    case timer_configuration:
-      write_timer_configuration(timer, merge(t.configuration));
-      break;
-    case timer_comparator:
-      write_comparator(timer, value, written);
-      break;
-    case timer_message:
-      t.message = merge(t.message);
-      break;
+    case timer_configuration: write_timer_configuration(timer, merge(t.configuration)); break;
+    case timer_comparator: write_comparator(timer, value, written); break;
+    case timer_message: t.message = merge(t.message); break;
   }
 }
 
@@ -220,8 +201,7 @@ void Hpet::write_configuration(uint64_t value) {
     saved_.halted_count = present;
     saved_.offset = running() ? present - clock_.now() / period_ns : 0;
   }
-  if (changed & general::legacy_replacement && outputs_.legacy_replacement)
-    outputs_.legacy_replacement(legacy_replacement());
+  if (changed & general::legacy_replacement && outputs_.legacy_replacement) outputs_.legacy_replacement(legacy_replacement());
   for (unsigned i = 0; i < timer_count; ++i) {
     if (saved_.comparators[i].configuration & timer_bit::level) update(i);
     schedule(i);

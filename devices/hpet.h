@@ -47,11 +47,11 @@ class Hpet final : public Device {
   struct Comparator {
     uint64_t configuration = 0;
     uint64_t value = ~uint64_t{0};
-    uint64_t period = 0;     // what was last written to the comparator, in periodic mode
-    uint64_t message = 0;    // FSB: data in the low half, address in the high
-    uint64_t seen = 0;       // matches up to this count of the main counter have had their effect
-    bool active = false;     // the general interrupt status bit
-    bool output = false;     // the level of the timer's wire
+    uint64_t period = 0;   // what was last written to the comparator, in periodic mode
+    uint64_t message = 0;  // FSB: data in the low half, address in the high
+    uint64_t seen = 0;     // matches up to this count of the main counter have had their effect
+    bool active = false;   // the general interrupt status bit
+    bool output = false;   // the level of the timer's wire
     void serialize(Archive& ar);
 
     bool periodic() const;

@@ -81,10 +81,8 @@ void IoApic::end_of_interrupt(uint8_t vector) {
 uint32_t IoApic::read_selected() const {
   switch (saved_.select) {
     case identification_register:
-    case arbitration_register:
-      return uint32_t{saved_.id} << 24;
-    case version_register:
-      return version_value;
+    case arbitration_register: return uint32_t{saved_.id} << 24;
+    case version_register: return version_value;
     default: {
       unsigned half = saved_.select - redirection_table;
       if (saved_.select < redirection_table || half >= 2 * inputs) return 0;
@@ -112,27 +110,20 @@ void IoApic::write_selected(uint32_t value) {
 uint64_t IoApic::read(unsigned, uint64_t offset, unsigned) {
   unsigned shift = (offset & 3) * 8;
   switch (offset & ~uint64_t{3}) {
-    case select_register:
-      return uint32_t{saved_.select} >> shift;
-    case data_window:
-      return read_selected() >> shift;
-    default:
-      return 0;
+    case select_register: return uint32_t{saved_.select} >> shift;
+    case data_window: return read_selected() >> shift;
+    default: return 0;
   }
 }
 
 // The chip takes dwords; of narrower writes it understands only those of a byte-wide register.
 void IoApic::write(unsigned, uint64_t offset, unsigned size, uint64_t value) {
   switch (offset) {
-    case select_register:
-      saved_.select = static_cast<uint8_t>(value);
-      break;
+    case select_register: saved_.select = static_cast<uint8_t>(value); break;
     case data_window:
       if (size == 4) write_selected(static_cast<uint32_t>(value));
       break;
-    case eoi_register:
-      end_of_interrupt(static_cast<uint8_t>(value));
-      break;
+    case eoi_register: end_of_interrupt(static_cast<uint8_t>(value)); break;
   }
 }
 

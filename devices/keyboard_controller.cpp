@@ -106,9 +106,7 @@ void KeyboardController::Keyboard::receive(uint8_t byte) {
     case 0xf3:  // typematic rate and delay
     case 0xfb:  // key types, of set 3 only
     case 0xfc:
-    case 0xfd:
-      parameter_of = byte;
-      return answers.push({acknowledge});
+    case 0xfd: parameter_of = byte; return answers.push({acknowledge});
     case 0xee:  // echo
       return answers.push({0xee});
     case 0xf2:  // identify
@@ -127,23 +125,19 @@ void KeyboardController::Keyboard::receive(uint8_t byte) {
     case 0xf7:  // all keys' types, of set 3 only
     case 0xf8:
     case 0xf9:
-    case 0xfa:
-      return answers.push({acknowledge});
+    case 0xfa: return answers.push({acknowledge});
     case 0xfe:  // resend
       return answers.push({last_sent});
     case 0xff:  // reset
       *this = Keyboard{};
       return answers.push({acknowledge, basic_test_passed});
-    default:
-      return answers.push({resend});
+    default: return answers.push({resend});
   }
 }
 
 void KeyboardController::Keyboard::set_parameter(uint8_t command, uint8_t value) {
   switch (command) {
-    case 0xed:
-      leds = value & 7;
-      break;
+    case 0xed: leds = value & 7; break;
     case 0xf0:
       if (value == 0) return answers.push({acknowledge, scan_code_set});
       if (value > 2) return answers.push({resend});
@@ -243,8 +237,7 @@ void KeyboardController::Mouse::receive(uint8_t byte) {
       buttons = reported_buttons = held;
       return answers.push({acknowledge, basic_test_passed, id});
     }
-    default:
-      return answers.push({resend});
+    default: return answers.push({resend});
   }
 }
 
@@ -307,12 +300,9 @@ void KeyboardController::update_lines() {
 
 uint64_t KeyboardController::read(unsigned window, uint64_t, unsigned) {
   switch (window) {
-    case data_port:
-      return read_data();
-    case command_port:
-      return status();
-    default:
-      return saved_.fast_reset | (saved_.a20 ? fast_bit::a20 : 0);
+    case data_port: return read_data();
+    case command_port: return status();
+    default: return saved_.fast_reset | (saved_.a20 ? fast_bit::a20 : 0);
   }
 }
 
@@ -368,42 +358,24 @@ void KeyboardController::write_command(uint8_t byte) {
     return;
   }
   switch (byte) {
-    case mouse_off:
-      command_byte() |= command_bit::mouse_off;
-      break;
-    case mouse_on:
-      command_byte() &= ~command_bit::mouse_off;
-      break;
-    case keyboard_off:
-      command_byte() |= command_bit::keyboard_off;
-      break;
-    case keyboard_on:
-      command_byte() &= ~command_bit::keyboard_off;
-      break;
+    case mouse_off: command_byte() |= command_bit::mouse_off; break;
+    case mouse_on: command_byte() &= ~command_bit::mouse_off; break;
+    case keyboard_off: command_byte() |= command_bit::keyboard_off; break;
+    case keyboard_on: command_byte() &= ~command_bit::keyboard_off; break;
     case self_test:
       command_byte() |= command_bit::system;
       saved_.answers.push(self_test_passed);
       break;
     case test_mouse_interface:
-    case test_keyboard_interface:
-      saved_.answers.push(interface_passed);
-      break;
-    case read_input_port:
-      saved_.answers.push(input_port_not_inhibited);
-      break;
-    case read_output_port:
-      saved_.answers.push(output_port());
-      break;
+    case test_keyboard_interface: saved_.answers.push(interface_passed); break;
+    case read_input_port: saved_.answers.push(input_port_not_inhibited); break;
+    case read_output_port: saved_.answers.push(output_port()); break;
     case write_output:
     case loop_to_keyboard:
     case loop_to_mouse:
-    case write_mouse:
-      saved_.parameter_of = byte;
-      break;
+    case write_mouse: saved_.parameter_of = byte; break;
     case a20_off:
-    case a20_on:
-      set_a20(byte == a20_on);
-      break;
+    case a20_on: set_a20(byte == a20_on); break;
   }
 }
 
@@ -414,18 +386,13 @@ void KeyboardController::write_data(uint8_t byte) {
     return;
   }
   switch (command) {
-    case write_output:
-      return write_output_port(byte);
-    case loop_to_keyboard:
-      return saved_.answers.push(byte);
-    case loop_to_mouse:
-      return saved_.looped_to_mouse.push(byte);
+    case write_output: return write_output_port(byte);
+    case loop_to_keyboard: return saved_.answers.push(byte);
+    case loop_to_mouse: return saved_.looped_to_mouse.push(byte);
     case write_mouse:
       command_byte() &= ~command_bit::mouse_off;  // speaking to a device turns it on
       return saved_.mouse.receive(byte);
-    default:
-      command_byte() &= ~command_bit::keyboard_off;
-      return saved_.keyboard.receive(byte);
+    default: command_byte() &= ~command_bit::keyboard_off; return saved_.keyboard.receive(byte);
   }
 }
 

@@ -90,14 +90,14 @@ class KeyboardController final : public Device {
     Queue answers{16};
     Queue packets{16};
     uint8_t parameter_of = 0;
-    uint8_t id = 0;            // 3 once the wheel has been asked for
+    uint8_t id = 0;  // 3 once the wheel has been asked for
     uint8_t sample_rate = 100;
     uint8_t earlier_rates[2] = {0, 0};
     uint8_t resolution = 2;
     bool double_scaling = false;
     bool remote = false;
     bool reporting = false;
-    bool wrap = false;         // echoes what it is sent
+    bool wrap = false;  // echoes what it is sent
     uint8_t buttons = 0, reported_buttons = 0;
     int32_t right = 0, up = 0, wheel = 0;  // not yet reported
     uint8_t last_sent = 0;
@@ -112,17 +112,17 @@ class KeyboardController final : public Device {
   enum class Source : uint8_t { controller, keyboard, mouse };
 
   struct Saved {
-    uint8_t ram[32] = {0x65};   // byte 0 is the command byte, at first as firmware leaves it
-    uint8_t parameter_of = 0;   // the controller command whose parameter comes next at port 60h, or 0
+    uint8_t ram[32] = {0x65};  // byte 0 is the command byte, at first as firmware leaves it
+    uint8_t parameter_of = 0;  // the controller command whose parameter comes next at port 60h, or 0
     bool last_was_command = false;
-    bool full = false;          // the output buffer
+    bool full = false;  // the output buffer
     Source source = Source::controller;
     uint8_t output = 0;
     bool breaking = false;      // translation: F0 has been taken, and the next byte is a release
     Queue answers{64};          // the controller's own
     Queue looped_to_mouse{16};  // D3: as if from the mouse
     bool a20 = true;
-    uint8_t fast_reset = 0;     // bit 0 of port 92h
+    uint8_t fast_reset = 0;  // bit 0 of port 92h
     Keyboard keyboard;
     Mouse mouse;
     void serialize(Archive& ar);

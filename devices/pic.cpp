@@ -28,9 +28,7 @@ constexpr uint8_t bit(int level) { return static_cast<uint8_t>(1 << level); }
 }  // namespace
 
 // IRR. The second chip's request is there for as long as it stands, like a level.
-uint8_t Pic::Chip::requests(uint8_t cascaded) const {
-  return (lines & level_triggered) | (edges & ~level_triggered) | cascaded;
-}
+uint8_t Pic::Chip::requests(uint8_t cascaded) const { return (lines & level_triggered) | (edges & ~level_triggered) | cascaded; }
 
 // The level that INT is raised for, walking down from the highest priority until something in service stands in the way.
 int Pic::Chip::pending(uint8_t cascaded) const {
@@ -173,18 +171,14 @@ void Pic::Chip::write_data(uint8_t value) {
       vector_base = value & 0xf8;
       expect = !single ? Expect::icw3 : wants_icw4 ? Expect::icw4 : Expect::masks;
       break;
-    case Expect::icw3:
-      expect = wants_icw4 ? Expect::icw4 : Expect::masks;
-      break;
+    case Expect::icw3: expect = wants_icw4 ? Expect::icw4 : Expect::masks; break;
     case Expect::icw4:
       auto_eoi = value & icw4::auto_eoi;
       fully_nested = value & icw4::fully_nested;
       expect = Expect::masks;
       break;
     case Expect::idle:
-    case Expect::masks:
-      masks = value;
-      break;
+    case Expect::masks: masks = value; break;
   }
 }
 

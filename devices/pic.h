@@ -35,18 +35,18 @@ class Pic final : public Device, public IrqSink, public InterruptAcknowledge {
   enum class Expect : uint8_t { idle, icw2, icw3, icw4, masks };
 
   struct Chip {
-    uint8_t lines = 0;             // levels of the inputs
-    uint8_t edges = 0;             // edges latched and not yet acknowledged
-    uint8_t level_triggered = 0;   // ELCR
-    uint8_t in_service = 0;        // ISR
-    uint8_t masks = 0;             // IMR
-    uint8_t lowest_priority = 7;   // the level that is last in the rotation
-    uint8_t vector_base = 0;       // ICW2
+    uint8_t lines = 0;            // levels of the inputs
+    uint8_t edges = 0;            // edges latched and not yet acknowledged
+    uint8_t level_triggered = 0;  // ELCR
+    uint8_t in_service = 0;       // ISR
+    uint8_t masks = 0;            // IMR
+    uint8_t lowest_priority = 7;  // the level that is last in the rotation
+    uint8_t vector_base = 0;      // ICW2
     Expect expect = Expect::idle;
-    bool single = false;           // ICW1.SNGL
-    bool wants_icw4 = false;       // ICW1.IC4
-    bool auto_eoi = false;         // ICW4.AEOI
-    bool fully_nested = false;     // ICW4.SFNM: the special fully nested mode
+    bool single = false;        // ICW1.SNGL
+    bool wants_icw4 = false;    // ICW1.IC4
+    bool auto_eoi = false;      // ICW4.AEOI
+    bool fully_nested = false;  // ICW4.SFNM: the special fully nested mode
     bool rotate_on_auto_eoi = false;
     bool special_mask = false;
     bool read_in_service = false;  // OCW3.RIS

@@ -29,9 +29,7 @@ constexpr uint8_t gate2 = 0x01, written = 0x0f, refresh = 0x10, out2 = 0x20;
 // Counter 1 asked for a memory refresh every 18 periods; its flip-flop is all that is left of it.
 constexpr uint64_t refresh_period = 18;
 
-constexpr uint32_t from_bcd(uint16_t v) {
-  return (v >> 12) * 1000u + (v >> 8 & 15) * 100u + (v >> 4 & 15) * 10u + (v & 15);
-}
+constexpr uint32_t from_bcd(uint16_t v) { return (v >> 12) * 1000u + (v >> 8 & 15) * 100u + (v >> 4 & 15) * 10u + (v & 15); }
 constexpr uint16_t to_bcd(uint32_t v) {
   return static_cast<uint16_t>(v / 1000 << 12 | v / 100 % 10 << 8 | v / 10 % 10 << 4 | v % 10);
 }
@@ -71,13 +69,11 @@ uint32_t Pit::Counter::element(Instant now) const {
   if (!counting || now <= start) return value;
   Instant elapsed = now - start;
   switch (mode) {
-    case rate_generator:
-      return period - static_cast<uint32_t>(elapsed);
+    case rate_generator: return period - static_cast<uint32_t>(elapsed);
     case square_wave:
       // Counts by twos from the even part of the count, once in each half.
       return (period & ~1u) - 2 * static_cast<uint32_t>(elapsed);
-    default:
-      return (value + modulus() - static_cast<uint32_t>(elapsed % modulus())) % modulus();
+    default: return (value + modulus() - static_cast<uint32_t>(elapsed % modulus())) % modulus();
   }
 }
 
@@ -86,12 +82,8 @@ Pit::Instant Pit::Counter::next_event() const {
   Instant change = never;
   if (counting) {
     switch (mode) {
-      case rate_generator:
-        change = start + (out ? period - 1 : period);
-        break;
-      case square_wave:
-        change = start + (out ? (period + 1) / 2 : period / 2);
-        break;
+      case rate_generator: change = start + (out ? period - 1 : period); break;
+      case square_wave: change = start + (out ? (period + 1) / 2 : period / 2); break;
       case terminal_count:
       case one_shot:
         if (!done) change = start + value;
@@ -151,9 +143,7 @@ void Pit::Counter::output_event(Instant when) {
       break;
     }
     case terminal_count:
-    case one_shot:
-      out = done = true;
-      break;
+    case one_shot: out = done = true; break;
     case software_strobe:
     case hardware_strobe:
       out = done;
@@ -163,7 +153,7 @@ void Pit::Counter::output_event(Instant when) {
 }
 
 void Pit::Counter::set_control(uint8_t word) {
-  constexpr Mode modes[] = {terminal_count, one_shot,       rate_generator, square_wave,
+  constexpr Mode modes[] = {terminal_count,  one_shot,        rate_generator, square_wave,
                             software_strobe, hardware_strobe, rate_generator, square_wave};
   Counter fresh;
   fresh.mode = modes[word >> 1 & 7];
@@ -325,8 +315,7 @@ void Pit::Counter::serialize(Archive& ar) {
   ar.require(count >= 1 && count <= modulus() && period >= 1 && period <= modulus() && value <= modulus(),
              "a counter's saved count is out of range");
   ar.require(!periodic() || (count >= 2 && period >= 2), "a counter's saved cycle is too short");
-  ar.require(start <= never / 2 && (load_at <= never / 2 || load_at == never),
-             "a counter's saved instants are out of range");
+  ar.require(start <= never / 2 && (load_at <= never / 2 || load_at == never), "a counter's saved instants are out of range");
 }
 
 }  // namespace matryoshka

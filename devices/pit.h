@@ -45,11 +45,11 @@ class Pit final : public Device {
     uint32_t period = 0x10000;  // of the cycle or half-cycle under way in modes 2 and 3: `count` as it was at its start
     uint32_t value = 0;         // the counting element at `start`
     Instant start = 0;
-    Instant load_at = never;    // when the count register goes to the counting element
-    bool written = false;       // a count has come since the control word
+    Instant load_at = never;  // when the count register goes to the counting element
+    bool written = false;     // a count has come since the control word
     bool counting = false;
-    bool done = false;          // modes 0, 1, 4 and 5: the output has had its pulse
-    bool null_count = true;     // the count register holds what the counting element has not yet got
+    bool done = false;       // modes 0, 1, 4 and 5: the output has had its pulse
+    bool null_count = true;  // the count register holds what the counting element has not yet got
 
     bool write_high_next = false;
     bool read_high_next = false;

@@ -84,23 +84,17 @@ uint64_t Power::read(unsigned window, uint64_t offset, unsigned size) {
 
 uint8_t Power::read_register(uint64_t offset) const {
   switch (offset & ~uint64_t{1}) {
-    case pm1_status:
-      return byte_of(status(), offset & 1);
-    case pm1_enable:
-      return byte_of(saved_.enable, offset & 1);
-    case pm1_control:
-      return byte_of(saved_.control, offset & 1);
+    case pm1_status: return byte_of(status(), offset & 1);
+    case pm1_enable: return byte_of(saved_.enable, offset & 1);
+    case pm1_control: return byte_of(saved_.control, offset & 1);
     case pm_timer:
     case pm_timer + 2: {
       uint64_t count = timer_count() & ((uint64_t{1} << timer_bits_) - 1);
       return byte_of(count, offset & 3);
     }
-    case general_status:
-      return byte_of(saved_.general_status, offset & 1);
-    case general_enable:
-      return byte_of(saved_.general_enable, offset & 1);
-    default:
-      return 0;
+    case general_status: return byte_of(saved_.general_status, offset & 1);
+    case general_enable: return byte_of(saved_.general_enable, offset & 1);
+    default: return 0;
   }
 }
 
@@ -121,19 +115,13 @@ void Power::write_register(uint64_t offset, uint8_t value) {
       saved_.status &= ~cleared;
       if (cleared & pm1::timer) saved_.carries_seen = carries();
       break;
-    case pm1_enable:
-      saved_.enable = with_byte(saved_.enable, index, value) & pm1::events;
-      break;
+    case pm1_enable: saved_.enable = with_byte(saved_.enable, index, value) & pm1::events; break;
     case pm1_control:
       saved_.control = (with_byte(saved_.control, index, value) & control::written) | control::sci_enable;
       if (cleared & control::sleep_enable) sleep();
       break;
-    case general_status:
-      saved_.general_status &= ~cleared;
-      break;
-    case general_enable:
-      saved_.general_enable = with_byte(saved_.general_enable, index, value);
-      break;
+    case general_status: saved_.general_status &= ~cleared; break;
+    case general_enable: saved_.general_enable = with_byte(saved_.general_enable, index, value); break;
   }
   update();
 }

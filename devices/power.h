@@ -49,9 +49,9 @@ class Power final : public Device {
 
  private:
   struct Saved {
-    uint16_t status = 0;  // PM1_STS but for TMR_STS, which follows from the time
-    uint16_t enable = 0;  // PM1_EN
-    uint16_t control = 1; // PM1_CNT
+    uint16_t status = 0;   // PM1_STS but for TMR_STS, which follows from the time
+    uint16_t enable = 0;   // PM1_EN
+    uint16_t control = 1;  // PM1_CNT
     uint16_t general_status = 0;
     uint16_t general_enable = 0;
     uint64_t carries_seen = 0;  // how often the timer's top bit had changed when TMR_STS was last cleared

@@ -30,7 +30,7 @@ enum Register : unsigned {
 namespace a {
 constexpr uint8_t rate = 0x0f, divider = 0x70, divider_32khz = 0x20, update_in_progress = 0x80, written = 0x7f;
 constexpr uint8_t initial = 0x26;  // 32,768 Hz crystal, 1,024 Hz periodic rate
-}
+}  // namespace a
 namespace b {
 constexpr uint8_t mode_24h = 0x02, binary = 0x04, square_wave = 0x08, update_ended = 0x10, alarm = 0x20, periodic = 0x40,
                   set = 0x80;
@@ -86,9 +86,9 @@ void Rtc::set_memory_size(uint64_t below_4g, uint64_t above_4g) {
   };
   auto beyond = [below_4g](uint64_t start) { return below_4g > start ? below_4g - start : 0; };
   constexpr uint64_t kib = 1 << 10, mib = 1 << 20;
-  word(0x15, 640);                        // KiB below 640K
-  word(0x17, beyond(1 * mib) / kib);      // KiB above 1M
-  word(0x30, beyond(1 * mib) / kib);      // the same again
+  word(0x15, 640);                    // KiB below 640K
+  word(0x17, beyond(1 * mib) / kib);  // KiB above 1M
+  word(0x30, beyond(1 * mib) / kib);  // the same again
   word(0x34, beyond(16 * mib) / (64 * kib));
   uint64_t high = std::min<uint64_t>(above_4g / (64 * kib), 0xff'ffff);  // three bytes
   word(0x5b, high & 0xffff);
@@ -126,8 +126,7 @@ uint64_t Rtc::second_of_day() const {
 bool Rtc::divider_runs() const { return (saved_.cmos[register_a] & a::divider) == a::divider_32khz; }
 
 bool Rtc::update_in_progress() const {
-  return divider_runs() && !(saved_.cmos[register_b] & b::set) &&
-         clock_.now() + update_time >= saved_.next_second;
+  return divider_runs() && !(saved_.cmos[register_b] & b::set) && clock_.now() + update_time >= saved_.next_second;
 }
 
 // In Hz; 0 is off. The two fastest settings repeat slower ones with this crystal.
@@ -244,15 +243,13 @@ uint8_t Rtc::read_data() {
   settle();
   uint8_t value = saved_.cmos[saved_.index];
   switch (saved_.index) {
-    case register_a:
-      return update_in_progress() ? value | a::update_in_progress : value;
+    case register_a: return update_in_progress() ? value | a::update_in_progress : value;
     case register_c:
       if (value & saved_.cmos[register_b] & sources) value |= c::interrupt;
       saved_.cmos[register_c] = 0;
       update();
       return value;
-    default:
-      return value;
+    default: return value;
   }
 }
 
@@ -269,19 +266,14 @@ void Rtc::write(unsigned, uint64_t offset, unsigned, uint64_t value) {
 void Rtc::write_data(uint8_t value) {
   settle();
   switch (saved_.index) {
-    case register_a:
-      write_divider(value);
-      break;
+    case register_a: write_divider(value); break;
     case register_b:
       // Setting the time stops updates, and with them their interrupt.
       saved_.cmos[register_b] = value & b::set ? value & ~b::update_ended : value;
       break;
     case register_c:
-    case register_d:
-      break;
-    default:
-      saved_.cmos[saved_.index] = value;
-      break;
+    case register_d: break;
+    default: saved_.cmos[saved_.index] = value; break;
   }
   update();
 }

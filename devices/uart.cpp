@@ -21,8 +21,8 @@ namespace ier {
 constexpr uint8_t received = 1, transmitter_empty = 2, line_status = 4, modem_status = 8, all = 0x0f;
 }
 namespace iir {
-constexpr uint8_t modem_status = 0x00, none = 0x01, transmitter_empty = 0x02, received = 0x04, line_status = 0x06,
-                  timeout = 0x0c, fifos_enabled = 0xc0;
+constexpr uint8_t modem_status = 0x00, none = 0x01, transmitter_empty = 0x02, received = 0x04, line_status = 0x06, timeout = 0x0c,
+                  fifos_enabled = 0xc0;
 }
 namespace fcr {
 constexpr uint8_t enable = 0x01, clear_receiver = 0x02, kept = 0xc9;
@@ -36,7 +36,7 @@ constexpr uint8_t dtr = 0x01, rts = 0x02, out1 = 0x04, out2 = 0x08, loop = 0x10,
 namespace lsr {
 constexpr uint8_t data_ready = 0x01, overrun = 0x02, break_interrupt = 0x10, transmitter_empty = 0x60, fifo_error = 0x80;
 constexpr uint8_t errors = 0x1e;
-}
+}  // namespace lsr
 namespace msr {
 constexpr uint8_t cts = 0x10, dsr = 0x20, ri = 0x40, dcd = 0x80;
 }
@@ -110,9 +110,7 @@ unsigned Uart::trigger_level() const {
 
 bool Uart::loopback() const { return saved_.modem_control & mcr::loop; }
 
-bool Uart::timed_out() const {
-  return fifo_enabled() && saved_.held != 0 && clock_.now() >= saved_.last_activity + timeout_time;
-}
+bool Uart::timed_out() const { return fifo_enabled() && saved_.held != 0 && clock_.now() >= saved_.last_activity + timeout_time; }
 
 // The highest-priority interrupt, as IIR names it.
 uint8_t Uart::interrupt_id() const {
@@ -151,10 +149,8 @@ uint8_t Uart::modem_inputs() const {
 uint64_t Uart::read(unsigned, uint64_t offset, unsigned) {
   bool divisor_latch = saved_.line_control & lcr::divisor_latch;
   switch (offset) {
-    case receiver_or_transmitter:
-      return divisor_latch ? saved_.divisor & 0xff : read_receiver();
-    case interrupt_enable:
-      return divisor_latch ? saved_.divisor >> 8 : saved_.interrupt_enable;
+    case receiver_or_transmitter: return divisor_latch ? saved_.divisor & 0xff : read_receiver();
+    case interrupt_enable: return divisor_latch ? saved_.divisor >> 8 : saved_.interrupt_enable;
     case interrupt_id_or_fifo_control: {
       uint8_t id = interrupt_id();
       if (id == iir::transmitter_empty) {
@@ -163,20 +159,16 @@ uint64_t Uart::read(unsigned, uint64_t offset, unsigned) {
       }
       return id | (fifo_enabled() ? iir::fifos_enabled : 0);
     }
-    case line_control:
-      return saved_.line_control;
-    case modem_control:
-      return saved_.modem_control;
-    case line_status:
-      return read_line_status();
+    case line_control: return saved_.line_control;
+    case modem_control: return saved_.modem_control;
+    case line_status: return read_line_status();
     case modem_status: {
       uint8_t status = modem_inputs() | saved_.modem_changes;
       saved_.modem_changes = 0;
       update();
       return status;
     }
-    default:
-      return saved_.scratch;
+    default: return saved_.scratch;
   }
 }
 
@@ -223,20 +215,14 @@ void Uart::write(unsigned, uint64_t offset, unsigned, uint64_t value) {
       saved_.interrupt_enable = byte & ier::all;
       update();
       break;
-    case interrupt_id_or_fifo_control:
-      write_fifo_control(byte);
-      break;
+    case interrupt_id_or_fifo_control: write_fifo_control(byte); break;
     case line_control:
       if (byte & ~saved_.line_control & lcr::send_break && loopback()) push(break_character);
       saved_.line_control = byte;
       update();
       break;
-    case modem_control:
-      write_modem_control(byte);
-      break;
-    case scratch:
-      saved_.scratch = byte;
-      break;
+    case modem_control: write_modem_control(byte); break;
+    case scratch: saved_.scratch = byte; break;
   }
 }
 

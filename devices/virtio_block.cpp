@@ -74,15 +74,9 @@ bool VirtioBlock::request(const VirtChain& chain, uint32_t& written) {
   bool sound = true;  // the chain's memory is what it claims to be
   Result result = Result::unsupported;
   switch (header.type) {
-    case type_in:
-      result = transfer_in(chain, header.sector, room, sound);
-      break;
-    case type_out:
-      result = transfer_out(chain, header.sector, given, sound);
-      break;
-    case type_flush:
-      result = disk_.flush() ? Result::ok : Result::io_error;
-      break;
+    case type_in: result = transfer_in(chain, header.sector, room, sound); break;
+    case type_out: result = transfer_out(chain, header.sector, given, sound); break;
+    case type_flush: result = disk_.flush() ? Result::ok : Result::io_error; break;
     case type_get_id: {
       char id[id_size] = {};
       std::copy_n(serial_.begin(), std::min(serial_.size(), sizeof id), id);
@@ -90,9 +84,7 @@ bool VirtioBlock::request(const VirtChain& chain, uint32_t& written) {
       result = Result::ok;
       break;
     }
-    case type_write_zeroes:
-      result = write_zeroes(chain, given, sound);
-      break;
+    case type_write_zeroes: result = write_zeroes(chain, given, sound); break;
   }
   written = header.type == type_in && result == Result::ok ? static_cast<uint32_t>(room + 1) : 1;
   return sound && chain.write(memory_, room, &result, 1);

@@ -155,8 +155,7 @@ uint64_t VirtioPci::read_bar(unsigned, uint64_t offset, unsigned size) {
   uint64_t within = offset % page;
   if (offset >= window_size) return 0;
   switch (offset - within) {
-    case common_at:
-      return read_common(within, size);
+    case common_at: return read_common(within, size);
     case isr_at: {
       if (within != 0) return 0;
       // "ISR status capability": reading acknowledges.
@@ -179,12 +178,9 @@ void VirtioPci::write_bar(unsigned, uint64_t offset, unsigned size, uint64_t val
   uint64_t within = offset % page;
   if (offset >= window_size) return;
   switch (offset - within) {
-    case common_at:
-      return write_common(within, size, value);
-    case device_at:
-      return write_device_config(within, size, value);
-    case notify_at:
-      return kick(static_cast<unsigned>(within / notify_multiplier));
+    case common_at: return write_common(within, size, value);
+    case device_at: return write_device_config(within, size, value);
+    case notify_at: return kick(static_cast<unsigned>(within / notify_multiplier));
   }
 }
 
@@ -217,24 +213,15 @@ void VirtioPci::write_common(uint64_t offset, unsigned size, uint64_t value) {
   auto word = static_cast<uint16_t>(value);
   auto valid_vector = [&] { return word < msix_vectors() ? word : no_vector; };
   switch (offset) {
-    case common::device_feature_select:
-      saved_.device_feature_select = static_cast<uint32_t>(value);
-      return;
-    case common::driver_feature_select:
-      saved_.driver_feature_select = static_cast<uint32_t>(value);
-      return;
+    case common::device_feature_select: saved_.device_feature_select = static_cast<uint32_t>(value); return;
+    case common::driver_feature_select: saved_.driver_feature_select = static_cast<uint32_t>(value); return;
     case common::driver_feature:
       if (saved_.driver_feature_select < 2 && !(saved_.status & features_ok))
         write_part(saved_.driver_features, 4 * saved_.driver_feature_select, std::min(size, 4u), value);
       return;
-    case common::config_msix_vector:
-      saved_.config_vector = valid_vector();
-      return;
-    case common::device_status:
-      return write_status(static_cast<uint8_t>(value));
-    case common::queue_select:
-      saved_.queue_select = word;
-      return;
+    case common::config_msix_vector: saved_.config_vector = valid_vector(); return;
+    case common::device_status: return write_status(static_cast<uint8_t>(value));
+    case common::queue_select: saved_.queue_select = word; return;
   }
 
   if (saved_.queue_select >= queues_.size()) return;

@@ -1,4 +1,5 @@
-// Writes the coverage pages from the tables: `build/native/tables instructions > docs/instructions.md`. A test holds the pages to it.
+// Writes the coverage pages from the tables: `build/native/tables instructions > docs/instructions.md`. A test holds the pages to
+// it.
 #include <cstdio>
 #include <cstring>
 #include <fstream>
@@ -44,13 +45,15 @@ const char* feature_name(Feature feature) {
 
 void instructions() {
   std::puts("# Instructions\n");
-  std::puts("Made from the instruction table by `build/native/tables instructions`; do not edit. [cpu/isa.h](../cpu/isa.h) explains the columns.\n");
+  std::puts(
+      "Made from the instruction table by `build/native/tables instructions`; do not edit. [cpu/isa.h](../cpu/isa.h) explains "
+      "the columns.\n");
   std::map<Family, std::map<Kind, unsigned>> counts;
   for (const Row& row : rows) ++counts[row.family][row.kind];
   std::puts("| family | inline | helper | leave | unsupported |\n|---|---|---|---|---|");
   for (auto& [family, kinds] : counts)
-    std::printf("| %s | %u | %u | %u | %u |\n", title(family), kinds[Kind::kind_inline], kinds[Kind::kind_helper], kinds[Kind::kind_leave],
-                kinds[Kind::kind_unsupported]);
+    std::printf("| %s | %u | %u | %u | %u |\n", title(family), kinds[Kind::kind_inline], kinds[Kind::kind_helper],
+                kinds[Kind::kind_leave], kinds[Kind::kind_unsupported]);
   std::printf("\n%u rows.\n", row_count);
   const Family* last = nullptr;
   for (const Row& row : rows) {
@@ -58,7 +61,8 @@ void instructions() {
       std::printf("\n## %s\n\n| encoding | instruction | kind | CPUID |\n|---|---|---|---|\n", title(row.family));
       last = &row.family;
     }
-    std::printf("| `%s` | %s %s | %s | %s |\n", row.encoding, row.mnemonic, row.operands, word(row.kind), feature_name(row.feature));
+    std::printf("| `%s` | %s %s | %s | %s |\n", row.encoding, row.mnemonic, row.operands, word(row.kind),
+                feature_name(row.feature));
   }
 }
 
@@ -117,17 +121,22 @@ Results read_results(const char* path) {
 void coverage() {
   const Results results = read_results(SILICON_RESULTS);
   std::puts("# Coverage\n");
-  std::puts("Made from the instruction table and [tests/silicon/results.txt](../tests/silicon/results.txt) by `build/native/tables coverage`; do not edit. "
-            "`./test --long` writes the results anew.\n");
-  std::printf("The silicon: %s. Seed %s, %s cases, of which %s differ from the model. [tests/silicon/](../tests/silicon/) says how; "
-              "the columns are cases in 64-bit code, in flat 32-bit code, and in 32- and 16-bit code with segments of their own.\n",
-              results.processor.c_str(), results.seed.c_str(), results.cases.c_str(), results.differing.c_str());
+  std::puts(
+      "Made from the instruction table and [tests/silicon/results.txt](../tests/silicon/results.txt) by `build/native/tables "
+      "coverage`; do not edit. "
+      "`./test --long` writes the results anew.\n");
+  std::printf(
+      "The silicon: %s. Seed %s, %s cases, of which %s differ from the model. [tests/silicon/](../tests/silicon/) says how; "
+      "the columns are cases in 64-bit code, in flat 32-bit code, and in 32- and 16-bit code with segments of their own.\n",
+      results.processor.c_str(), results.seed.c_str(), results.cases.c_str(), results.differing.c_str());
   const Family* last = nullptr;
   for (const Row& row : rows) {
     if (row.kind == Kind::kind_unsupported) continue;
     if (!last || *last != row.family) {
-      std::printf("\n## %s\n\n| encoding | instruction | verified by | 64 | 32 | 32s | 16 | exceptions | differ |\n|---|---|---|---|---|---|---|---|---|\n",
-                  title(row.family));
+      std::printf(
+          "\n## %s\n\n| encoding | instruction | verified by | 64 | 32 | 32s | 16 | exceptions | differ "
+          "|\n|---|---|---|---|---|---|---|---|---|\n",
+          title(row.family));
       last = &row.family;
     }
     auto found = results.rows.find(std::string(row.encoding) + "|" + row.mnemonic + " " + row.operands);
@@ -138,12 +147,14 @@ void coverage() {
     } else if (const Found& f = found->second; !f.why_not.empty()) {
       std::printf("unit tests; not on silicon: %s | | | | | | |\n", f.why_not.c_str());
     } else {
-      std::printf("silicon%s%s | %s | %s | %s | %s | %s | %s |\n", *domains ? ", " : "", domains, f.cases[0].c_str(), f.cases[1].c_str(),
-                  f.cases[2].c_str(), f.cases[3].c_str(), f.exceptions.c_str(), f.differing.c_str());
+      std::printf("silicon%s%s | %s | %s | %s | %s | %s | %s |\n", *domains ? ", " : "", domains, f.cases[0].c_str(),
+                  f.cases[1].c_str(), f.cases[2].c_str(), f.cases[3].c_str(), f.exceptions.c_str(), f.differing.c_str());
     }
   }
   std::puts("\n## What is not compared\n");
-  std::puts("From [tests/silicon/masks.def](../tests/silicon/masks.def), which explains the words.\n\n| row | when | what | why |\n|---|---|---|---|");
+  std::puts(
+      "From [tests/silicon/masks.def](../tests/silicon/masks.def), which explains the words.\n\n| row | when | what | why "
+      "|\n|---|---|---|---|");
 #define MASK(mnemonic, when, what, why) std::printf("| %s | %s | %s | %s |\n", #mnemonic, #when, in_words(#what).c_str(), why);
 #include "tests/silicon/masks.def"
 #undef MASK

@@ -44,7 +44,8 @@ void release(void* start, uint64_t) { std::free(start); }
 PhysicalMemory::PhysicalMemory(uint64_t ram_size, Bus& bus) : bus_(bus), ram_size_(ram_size) {
   uint64_t pages = ram_size / page_size;
   allocation_ = allocate(ram_size + page_size);
-  if (allocation_) ram_ = reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(allocation_) + page_size - 1) & ~uintptr_t{page_size - 1});
+  if (allocation_)
+    ram_ = reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(allocation_) + page_size - 1) & ~uintptr_t{page_size - 1});
   dirty_ = static_cast<uint8_t*>(std::calloc(pages, 1));
   code_ = static_cast<uint64_t*>(std::calloc(pages, sizeof *code_));
   if (!dirty_ || !code_) ram_ = nullptr;

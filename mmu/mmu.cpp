@@ -266,8 +266,11 @@ void Mmu::flush_user_data() {
 }
 
 void Mmu::flush_page(uint64_t address) {
-  each([=](TlbSet& s) { if (s.may_hold(address)) s.drop_page(address); }, user_data_, supervisor_data_, supervisor_ac_data_,
-       user_code_, supervisor_code_);
+  each(
+      [=](TlbSet& s) {
+        if (s.may_hold(address)) s.drop_page(address);
+      },
+      user_data_, supervisor_data_, supervisor_ac_data_, user_code_, supervisor_code_);
 }
 
 void Mmu::withhold_writes(uint64_t physical_page) {

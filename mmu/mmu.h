@@ -27,21 +27,24 @@ class Mmu {
   template <class T>
   [[nodiscard]] bool try_load(uint64_t address, T& value) const {
     const TlbEntry& e = data_->at(address);
-    if ((address ^ e.read_tag) > page_size - sizeof(T)) [[unlikely]] return false;
+    if ((address ^ e.read_tag) > page_size - sizeof(T)) [[unlikely]]
+      return false;
     std::memcpy(&value, host(address, e), sizeof(T));
     return true;
   }
   template <class T>
   [[nodiscard]] bool try_store(uint64_t address, const T& value) {
     const TlbEntry& e = data_->at(address);
-    if ((address ^ e.write_tag) > page_size - sizeof(T)) [[unlikely]] return false;
+    if ((address ^ e.write_tag) > page_size - sizeof(T)) [[unlikely]]
+      return false;
     std::memcpy(host(address, e), &value, sizeof(T));
     return true;
   }
   template <class T>
   [[nodiscard]] bool try_load_for_store(uint64_t address, T& value) const {
     const TlbEntry& e = data_->at(address);
-    if ((address ^ e.write_tag) > page_size - sizeof(T)) [[unlikely]] return false;
+    if ((address ^ e.write_tag) > page_size - sizeof(T)) [[unlikely]]
+      return false;
     std::memcpy(&value, host(address, e), sizeof(T));
     return true;
   }
@@ -79,7 +82,8 @@ class Mmu {
   };
   [[nodiscard]] bool fetch_page(uint64_t address, CodePage& page) {
     const TlbEntry& e = code_->at(address);
-    if ((address ^ e.read_tag) >= page_size) [[unlikely]] return fetch_page_slow(address, page);
+    if ((address ^ e.read_tag) >= page_size) [[unlikely]]
+      return fetch_page_slow(address, page);
     page = {e.physical_page(), host(address & ~uint64_t{0xfff}, e)};
     return true;
   }
@@ -95,8 +99,10 @@ class Mmu {
   // Which set the accesses of instructions go through.
   enum class AccessClass : uint8_t { supervisor, user, supervisor_ac, checked };
   AccessClass access_class() const {
-    return data_ == &user_data_ ? AccessClass::user : data_ == &supervisor_data_ ? AccessClass::supervisor
-           : data_ == &supervisor_ac_data_ ? AccessClass::supervisor_ac : AccessClass::checked;
+    return data_ == &user_data_            ? AccessClass::user
+           : data_ == &supervisor_data_    ? AccessClass::supervisor
+           : data_ == &supervisor_ac_data_ ? AccessClass::supervisor_ac
+                                           : AccessClass::checked;
   }
   TlbSet* data_set() { return data_; }
   TlbSet* code_set() { return code_; }
@@ -157,8 +163,8 @@ class Mmu {
   bool user_ = false;
   bool check_alignment_ = false;
 
-  // User, supervisor, supervisor with AC set (SMAP lets it through); and one that stays empty, in use under alignment checking, so
-  // that every access takes the slow path, where alignment is looked at.
+  // User, supervisor, supervisor with AC set (SMAP lets it through); and one that stays empty, in use under alignment checking,
+  // so that every access takes the slow path, where alignment is looked at.
   TlbSet user_data_, supervisor_data_, supervisor_ac_data_, no_data_;
   TlbSet user_code_, supervisor_code_;
   TlbSet* data_ = &supervisor_data_;

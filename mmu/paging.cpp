@@ -72,9 +72,7 @@ uint64_t index_of(const Shape& shape, uint64_t linear, unsigned shift) {
 
 unsigned first_shift(const Shape& shape) { return 12 + shape.index_bits * (shape.levels - 1); }
 
-uint64_t root_of(const CpuState& s, const Shape& shape) {
-  return s.cr3 & (shape.entry_size == 4 ? 0xfffff000 : bits(51, 12));
-}
+uint64_t root_of(const CpuState& s, const Shape& shape) { return s.cr3 & (shape.entry_size == 4 ? 0xfffff000 : bits(51, 12)); }
 
 }  // namespace
 
@@ -83,8 +81,8 @@ bool canonical(const CpuState& s, uint64_t address) {
   return static_cast<uint64_t>(static_cast<int64_t>(address << unused) >> unused) == address;
 }
 
-bool walk(CpuState& s, PhysicalMemory& memory, const PagingLimits& limits, uint64_t linear, Access access,
-          Translation& result, Fault& fault) {
+bool walk(CpuState& s, PhysicalMemory& memory, const PagingLimits& limits, uint64_t linear, Access access, Translation& result,
+          Fault& fault) {
   const bool fetch = access.kind == AccessKind::fetch, write = access.kind == AccessKind::write;
   uint32_t code = (write ? page_fault::write : 0) | (access.user ? page_fault::user : 0);
   const bool nx_reported = (s.cr4 & cr4::PAE && s.msr.efer & efer::NXE) || s.cr4 & cr4::SMEP;

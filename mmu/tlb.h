@@ -24,9 +24,7 @@ struct TlbEntry {
   static constexpr uint64_t withheld = 0x1000;
 
   uint64_t physical_page() const { return info & ~uint64_t{0xfff}; }
-  bool is_for(uint64_t address) const {
-    return (info & valid) && ((read_tag ^ address) & ~(uint64_t{0xfff} | withheld)) == 0;
-  }
+  bool is_for(uint64_t address) const { return (info & valid) && ((read_tag ^ address) & ~(uint64_t{0xfff} | withheld)) == 0; }
 };
 static_assert(sizeof(TlbEntry) == 32);
 

@@ -50,8 +50,8 @@ struct BootBench {
 // entry that lies in RAM, never more.
 // "The kernel 'x' is damaged: why; what helps."
 inline bool is_full_refusal(const std::string& said) {
-  return (said.rfind("The kernel ", 0) == 0 || said.rfind("The initrd 'initrd' ", 0) == 0 || said.rfind("The module 'initrd' ", 0) == 0 ||
-          said.rfind("The modules' names ", 0) == 0) &&
+  return (said.rfind("The kernel ", 0) == 0 || said.rfind("The initrd 'initrd' ", 0) == 0 ||
+          said.rfind("The module 'initrd' ", 0) == 0 || said.rfind("The modules' names ", 0) == 0) &&
          said.find("; ") != std::string::npos && said.back() == '.' && said.find("..") == std::string::npos;
 }
 

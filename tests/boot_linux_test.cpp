@@ -117,23 +117,30 @@ TEST_CASE("boot linux: refusals name the file and the cause") {
 
   SECTION("truncated") {
     kernel.resize(2000);
-    CHECK(bench.load(kernel, "bzImage64") == "The kernel 'bzImage64' is truncated: the header asks for 9 728 bytes, the file has 2 000; copy or build it again.");
+    CHECK(bench.load(kernel, "bzImage64") ==
+          "The kernel 'bzImage64' is truncated: the header asks for 9 728 bytes, the file has 2 000; copy or build it again.");
   }
   SECTION("no kernel at all") {
-    CHECK(
-        bench.load(std::vector<uint8_t>(5000), "notes.txt").starts_with("The kernel 'notes.txt' is not one that this machine can load"));
+    CHECK(bench.load(std::vector<uint8_t>(5000), "notes.txt")
+              .starts_with("The kernel 'notes.txt' is not one that this machine can load"));
   }
   SECTION("too large for RAM") {
     poke<uint32_t>(kernel, 0x260, 15 * mebibyte + 1);
-    CHECK(bench.load(kernel) == "The kernel 'kernel' needs 15 728 641 bytes from address 1 048 576, and the machine has 16 MiB of RAM; give the machine more memory (-m).");
+    CHECK(bench.load(kernel) ==
+          "The kernel 'kernel' needs 15 728 641 bytes from address 1 048 576, and the machine has 16 MiB of RAM; give the "
+          "machine more memory (-m).");
   }
   SECTION("an initial RAM disk that does not fit") {
     bench.module("initrd.lz4", 13 * mebibyte + 1, 0);
-    CHECK(bench.load(kernel) == "The initrd 'initrd.lz4' (13 631 489 bytes) does not fit beside the kernel into 16 MiB of RAM; give the machine more memory (-m).");
+    CHECK(bench.load(kernel) ==
+          "The initrd 'initrd.lz4' (13 631 489 bytes) does not fit beside the kernel into 16 MiB of RAM; give the machine more "
+          "memory (-m).");
   }
   SECTION("no long mode") {
     bench.request.long_mode = false;
-    CHECK(bench.load(kernel) == "The kernel 'kernel' has 64 bits, and the chosen processor has no long mode; choose another one with -cpu, or a 32-bit kernel.");
+    CHECK(bench.load(kernel) ==
+          "The kernel 'kernel' has 64 bits, and the chosen processor has no long mode; choose another one with -cpu, or a 32-bit "
+          "kernel.");
   }
   SECTION("a zImage") {
     kernel[0x211] = 0;
@@ -141,16 +148,21 @@ TEST_CASE("boot linux: refusals name the file and the cause") {
   }
   SECTION("an alignment that is none") {
     poke<uint32_t>(kernel, 0x230, 3);
-    CHECK(bench.load(kernel) == "The kernel 'kernel' is damaged: its header asks for an alignment of 3 bytes, which is not a power of two; copy or build it again.");
+    CHECK(bench.load(kernel) ==
+          "The kernel 'kernel' is damaged: its header asks for an alignment of 3 bytes, which is not a power of two; copy or "
+          "build it again.");
   }
   SECTION("a command line that is too long") {
     bench.request.command_line.assign(2048, 'x');
-    CHECK(bench.load(kernel) == "The kernel command line has 2 048 characters, and this kernel takes at most 2 047; shorten -append.");
+    CHECK(bench.load(kernel) ==
+          "The kernel command line has 2 048 characters, and this kernel takes at most 2 047; shorten -append.");
   }
   SECTION("two initial RAM disks") {
     bench.module("a", 1, 0);
     bench.module("b", 1, 0);
-    CHECK(bench.load(kernel) == "The kernel 'kernel' is Linux, which takes one initial RAM disk, and 2 were given; give -initrd one file (a comma in its name is written twice).");
+    CHECK(bench.load(kernel) ==
+          "The kernel 'kernel' is Linux, which takes one initial RAM disk, and 2 were given; give -initrd one file (a comma in "
+          "its name is written twice).");
   }
 }
 

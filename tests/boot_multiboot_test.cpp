@@ -111,26 +111,33 @@ TEST_CASE("boot multiboot: refusals name the file and the cause") {
   SECTION("a requirement that nobody knows") {
     auto kernel = make_elf();
     put_header(kernel, 84, 8);
-    CHECK(bench.load(kernel) == "The kernel 'kernel' requires a Multiboot feature that this loader does not know (flags 8); take another kernel.");
+    CHECK(bench.load(kernel) ==
+          "The kernel 'kernel' requires a Multiboot feature that this loader does not know (flags 8); take another kernel.");
   }
   SECTION("truncated") {
     auto kernel = make_kludge();
     kernel.resize(200);
-    CHECK(bench.load(kernel) == "The kernel 'kernel' is truncated: the header asks for 288 bytes, the file has 200; copy or build it again.");
+    CHECK(bench.load(kernel) ==
+          "The kernel 'kernel' is truncated: the header asks for 288 bytes, the file has 200; copy or build it again.");
   }
   SECTION("a header that is not where it says") {
     auto kernel = make_kludge();
     poke<uint32_t>(kernel, 60, 0x200100);
-    CHECK(bench.load(kernel) == "The kernel 'kernel' is damaged: its Multiboot header places the header outside what is loaded; copy or build it again.");
+    CHECK(
+        bench.load(kernel) ==
+        "The kernel 'kernel' is damaged: its Multiboot header places the header outside what is loaded; copy or build it again.");
   }
   SECTION("an image that ends before it begins") {
     auto kernel = make_kludge();
     poke<uint32_t>(kernel, 68, 0x1fffff);
-    CHECK(bench.load(kernel) == "The kernel 'kernel' is damaged: its Multiboot header ends the image before it begins; copy or build it again.");
+    CHECK(bench.load(kernel) ==
+          "The kernel 'kernel' is damaged: its Multiboot header ends the image before it begins; copy or build it again.");
   }
   SECTION("a module that does not fit") {
     bench.module("disk", 31 * mebibyte, 0);
-    CHECK(bench.load(make_elf()) == "The module 'disk' (32 505 856 bytes) does not fit behind the kernel into 32 MiB of RAM; give the machine more memory (-m).");
+    CHECK(bench.load(make_elf()) ==
+          "The module 'disk' (32 505 856 bytes) does not fit behind the kernel into 32 MiB of RAM; give the machine more memory "
+          "(-m).");
   }
 }
 

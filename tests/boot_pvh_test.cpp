@@ -83,23 +83,30 @@ TEST_CASE("boot pvh: refusals name the file and the cause") {
   auto kernel = make_kernel();
   SECTION("truncated") {
     kernel.resize(headers + 100);
-    CHECK(bench.load(kernel, "vmlinux") == "The kernel 'vmlinux' is truncated: a segment asks for 600 bytes from 200, the file has 300; copy or build it again.");
+    CHECK(bench.load(kernel, "vmlinux") ==
+          "The kernel 'vmlinux' is truncated: a segment asks for 600 bytes from 200, the file has 300; copy or build it again.");
   }
   SECTION("a segment over the loader's tables") {
     poke<uint64_t>(kernel, 64 + 24, 0x1000);
-    CHECK(bench.load(kernel) == "The kernel 'kernel' wants 1 000 bytes at address 4 096, where the boot loader keeps its own tables; link it at 1 MiB or above.");
+    CHECK(bench.load(kernel) ==
+          "The kernel 'kernel' wants 1 000 bytes at address 4 096, where the boot loader keeps its own tables; link it at 1 MiB "
+          "or above.");
   }
   SECTION("a segment over the video memory") {
     poke<uint64_t>(kernel, 64 + 24, 0xa0000);
-    CHECK(bench.load(kernel) == "The kernel 'kernel' wants 1 000 bytes at address 655 360, where there is no RAM for it; link it at 1 MiB or above.");
+    CHECK(bench.load(kernel) ==
+          "The kernel 'kernel' wants 1 000 bytes at address 655 360, where there is no RAM for it; link it at 1 MiB or above.");
   }
   SECTION("a segment beyond RAM") {
     poke<uint64_t>(kernel, 64 + 24, 32 * mebibyte - 999);
-    CHECK(bench.load(kernel) == "The kernel 'kernel' wants 1 000 bytes at address 33 553 433, and the machine has 32 MiB of RAM; give the machine more memory (-m).");
+    CHECK(bench.load(kernel) ==
+          "The kernel 'kernel' wants 1 000 bytes at address 33 553 433, and the machine has 32 MiB of RAM; give the machine more "
+          "memory (-m).");
   }
   SECTION("an entry outside") {
     poke<uint32_t>(kernel, 192, 0x200000);
-    CHECK(bench.load(kernel) == "The kernel 'kernel' is damaged: its PVH entry lies outside what it loads; copy or build it again.");
+    CHECK(bench.load(kernel) ==
+          "The kernel 'kernel' is damaged: its PVH entry lies outside what it loads; copy or build it again.");
   }
   SECTION("another processor") {
     poke<uint16_t>(kernel, 18, 183);

@@ -29,7 +29,8 @@ class CpuBench : public ProcessorHost {
     uint32_t dpl = privilege << 5;
     bool wide = mode == Mode::protected32 || mode == Mode::long64;
     auto flat = [&](uint16_t selector, uint32_t type) {
-      return Segment{static_cast<uint16_t>(selector | privilege), 0x90u | type | dpl | (wide ? 0xc000u : 0), wide ? 0xffffffffu : 0xffffu, 0};
+      return Segment{static_cast<uint16_t>(selector | privilege), 0x90u | type | dpl | (wide ? 0xc000u : 0),
+                     wide ? 0xffffffffu : 0xffffu, 0};
     };
     if (mode == Mode::real16) {
       for (Segment& g : s.segment) g = {0, 0x93, 0xffff, 0};

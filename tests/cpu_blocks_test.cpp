@@ -1,7 +1,6 @@
 // Decoded blocks: code that changes under them, code seen through several mappings and modes, the rings coming round, and exact
 // tick limits, whatever the slices.
 #include <catch2/catch.hpp>
-
 #include <random>
 
 #include "tests/cpu_system_bench.h"
@@ -34,19 +33,22 @@ void begin_at(CpuBench& b, uint64_t rip) { b.cpu.state.rip = rip; }
 
 TEST_CASE("blocks: An instruction may change the next one of its block", "[blocks]") {
   CpuBench b;
-  b.execute("c6 05 01 00 00 00 07"  // mov byte [rip+1],7
-            "b0 00"                 // mov al,0: its constant
-            "b3 01", 3);            // mov bl,1
+  b.execute(
+      "c6 05 01 00 00 00 07"  // mov byte [rip+1],7
+      "b0 00"                 // mov al,0: its constant
+      "b3 01",
+      3);  // mov bl,1
   CHECK(b.cpu.state.gpr[RAX] == 7);
   CHECK(b.cpu.state.gpr[RBX] == 1);
 }
 
 TEST_CASE("blocks: A later instruction of the block may change, also on a second pass", "[blocks]") {
   CpuBench b;
-  b.code("88 0d 06 00 00 00"  // mov [rip+6],cl: the constant of the last instruction
-         "ff c1 90 90 90"     // inc ecx
-         "b0 00"              // mov al,0
-         "eb f1");            // again
+  b.code(
+      "88 0d 06 00 00 00"  // mov [rip+6],cl: the constant of the last instruction
+      "ff c1 90 90 90"     // inc ecx
+      "b0 00"              // mov al,0
+      "eb f1");            // again
   for (unsigned pass = 0; pass < 5; ++pass) {
     b.run(6);
     CHECK(b.cpu.state.gpr[RAX] == pass);
@@ -149,7 +151,8 @@ TEST_CASE("blocks: An instruction across two pages follows the second when it is
 TEST_CASE("blocks: One physical page at two addresses has its own RIP in each", "[blocks]") {
   PagedBench b;
   b.map(0, 0x800000), b.map(7, 0x800000);
-  b.put_bytes(0x800010, {0x48, 0x8d, 0x05, 0, 0, 0, 0, 0x48, 0x8b, 0x1d, 0xf1, 0xff, 0xff, 0xff});  // lea rax,[rip]; mov rbx,[rip-15]
+  b.put_bytes(0x800010,
+              {0x48, 0x8d, 0x05, 0, 0, 0, 0, 0x48, 0x8b, 0x1d, 0xf1, 0xff, 0xff, 0xff});  // lea rax,[rip]; mov rbx,[rip-15]
   b.put(0x80000f, uint8_t{0x5a});
   for (unsigned page : {0, 7, 0}) {
     begin_at(b, PagedBench::paged + 0x1000 * page + 0x10);
@@ -173,7 +176,8 @@ TEST_CASE("blocks: The same bytes mean something else in another mode", "[blocks
     unsigned instructions;
     uint64_t rax;
   };
-  const std::vector<Row> rows = {{0x2000, 1, 0x1122334455667788}, {0x4000, 2, 0x55667788}, {0, 2, 0xffffffffffff7788}, {0x2000, 1, 0x1122334455667788}};
+  const std::vector<Row> rows = {
+      {0x2000, 1, 0x1122334455667788}, {0x4000, 2, 0x55667788}, {0, 2, 0xffffffffffff7788}, {0x2000, 1, 0x1122334455667788}};
   for (const Row& row : rows) {
     CAPTURE(row.size);
     s.gpr[RAX] = ~uint64_t{0}, s.gpr[RBX] = 0x1122334455667788;
@@ -236,11 +240,12 @@ TEST_CASE("blocks: More instructions than the ring holds", "[blocks]") {
 
 TEST_CASE("blocks: Code that rewrites itself round and round", "[blocks]") {
   CpuBench b;
-  b.code("88 0d 01 00 00 00"  // mov [rip+1],cl
-         "b0 00"              // mov al,0
-         "01 c2"              // add edx,eax
-         "ff c1"              // inc ecx
-         "eb f2");
+  b.code(
+      "88 0d 01 00 00 00"  // mov [rip+1],cl
+      "b0 00"              // mov al,0
+      "01 c2"              // add edx,eax
+      "ff c1"              // inc ecx
+      "eb f2");
   b.cpu.state.gpr[RDX] = 0;
   b.run(5 * 100'000);  // drops more blocks than the ring holds
   uint32_t sum = 0;
@@ -271,8 +276,13 @@ TEST_CASE("blocks: A repeated instruction stops at every count", "[blocks]") {
     const char* code;
     unsigned iterations;  // of 40
   };
-  const Row row = GENERATE(values<Row>({{"movsb", "f3 a4", 40}, {"movsq", "f3 48 a5", 40}, {"stosd", "f3 ab", 40}, {"lodsw", "f3 66 ad", 40},
-                                        {"repe scasb", "f3 ae", 31}, {"repne scasb", "f2 ae", 1}, {"repe cmpsb", "f3 a6", 21}}));
+  const Row row = GENERATE(values<Row>({{"movsb", "f3 a4", 40},
+                                        {"movsq", "f3 48 a5", 40},
+                                        {"stosd", "f3 ab", 40},
+                                        {"lodsw", "f3 66 ad", 40},
+                                        {"repe scasb", "f3 ae", 31},
+                                        {"repne scasb", "f2 ae", 1},
+                                        {"repe cmpsb", "f3 a6", 21}}));
   const bool down = GENERATE(false, true);
   CAPTURE(row.name, down);
   auto prepare = [&](CpuBench& b) {
@@ -280,7 +290,9 @@ TEST_CASE("blocks: A repeated instruction stops at every count", "[blocks]") {
     b.enter(Mode::long64);
     s.set_rflags(rflags::always_one);
     s.retired = 0;
-    for (int i = -400; i < 400; ++i) b.put(data + 0x1000 + i, static_cast<uint8_t>(i == 30 || i == -30)), b.put(data + 0x3000 + i, static_cast<uint8_t>(i == 20 || i == -20));
+    for (int i = -400; i < 400; ++i)
+      b.put(data + 0x1000 + i, static_cast<uint8_t>(i == 30 || i == -30)),
+          b.put(data + 0x3000 + i, static_cast<uint8_t>(i == 20 || i == -20));
     s.gpr[RDI] = data + 0x1000, s.gpr[RSI] = data + 0x3000, s.gpr[RCX] = 40, s.gpr[RAX] = 0;
     if (down) s.system_flags |= rflags::DF;
     b.code(std::string(row.code) + " 90 90");

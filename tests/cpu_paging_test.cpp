@@ -70,7 +70,10 @@ class Walker : public CpuBench {
 
   std::string outcome(bool ok) {
     if (ok) return "ok";
-    std::string name = cpu.fault.vector == PF_vector ? "#PF" : cpu.fault.vector == GP_vector ? "#GP" : cpu.fault.vector == SS_vector ? "#SS" : "#?";
+    std::string name = cpu.fault.vector == PF_vector   ? "#PF"
+                       : cpu.fault.vector == GP_vector ? "#GP"
+                       : cpu.fault.vector == SS_vector ? "#SS"
+                                                       : "#?";
     return name + " " + std::to_string(cpu.fault.error_code);
   }
   std::string read(uint64_t at) { return outcome(cpu.mmu.try_load(at, value) || cpu.mmu.load_slow(at, &value, sizeof value)); }
@@ -91,7 +94,10 @@ class Walker : public CpuBench {
     return event.empty() ? "ok" : event;
   }
   bool takes_event(uint8_t vector, bool, uint32_t error) override {
-    event = (vector == PF_vector ? "#PF " : vector == GP_vector ? "#GP " : vector == SS_vector ? "#SS " : "#" + std::to_string(vector) + " ") +
+    event = (vector == PF_vector   ? "#PF "
+             : vector == GP_vector ? "#GP "
+             : vector == SS_vector ? "#SS "
+                                   : "#" + std::to_string(vector) + " ") +
             std::to_string(error);
     cpu.stop();
     return true;
@@ -179,17 +185,31 @@ TEST_CASE("paging: Reserved bits", "[paging]") {
     uint64_t entry;
   };
   const Row row = GENERATE(values<Row>({
-      {Paging::pae, 12, uint64_t{1} << 39}, {Paging::pae, 12, uint64_t{1} << 52}, {Paging::pae, 21, uint64_t{1} << 62},
-      {Paging::pae, 21, PS | 1 << 13}, {Paging::pae, 21, PS | 1 << 20},
-      {Paging::four, 12, uint64_t{1} << 39}, {Paging::four, 12, uint64_t{1} << 51}, {Paging::four, 21, uint64_t{1} << 39},
-      {Paging::four, 21, PS | 1 << 13}, {Paging::four, 21, PS | 1 << 20}, {Paging::four, 30, PS | 1 << 13},
-      {Paging::four, 30, PS | 1 << 29}, {Paging::four, 39, PS}, {Paging::four, 39, uint64_t{1} << 40},
-      {Paging::five, 48, PS}, {Paging::five, 48, uint64_t{1} << 51}, {Paging::five, 39, PS},
+      {Paging::pae, 12, uint64_t{1} << 39},
+      {Paging::pae, 12, uint64_t{1} << 52},
+      {Paging::pae, 21, uint64_t{1} << 62},
+      {Paging::pae, 21, PS | 1 << 13},
+      {Paging::pae, 21, PS | 1 << 20},
+      {Paging::four, 12, uint64_t{1} << 39},
+      {Paging::four, 12, uint64_t{1} << 51},
+      {Paging::four, 21, uint64_t{1} << 39},
+      {Paging::four, 21, PS | 1 << 13},
+      {Paging::four, 21, PS | 1 << 20},
+      {Paging::four, 30, PS | 1 << 13},
+      {Paging::four, 30, PS | 1 << 29},
+      {Paging::four, 39, PS},
+      {Paging::four, 39, uint64_t{1} << 40},
+      {Paging::five, 48, PS},
+      {Paging::five, 48, uint64_t{1} << 51},
+      {Paging::five, 39, PS},
   }));
   CAPTURE(describe(row.paging), row.shift, row.entry);
   Walker w(row.paging);
   w.entry(somewhere) = frame | P | RW | US;
-  w.entry(somewhere, row.shift) = (row.shift == 12 ? frame : row.entry & PS ? 0 : uint64_t{w.entry(somewhere, row.shift)}) | row.entry | P | RW | US;
+  w.entry(somewhere, row.shift) = (row.shift == 12  ? frame
+                                   : row.entry & PS ? 0
+                                                    : uint64_t{w.entry(somewhere, row.shift)}) |
+                                  row.entry | P | RW | US;
   if (row.shift > 30) w.entry(somewhere, row.shift) = w.entry(somewhere, row.shift) | row.entry;
   w.begin();
   const uint64_t before = w.entry(somewhere, row.shift);
@@ -204,7 +224,8 @@ TEST_CASE("paging: Bits that programs may use are not reserved", "[paging]") {
   const Paging paging = GENERATE(Paging::bits32, Paging::pae, Paging::four, Paging::five);
   CAPTURE(describe(paging));
   Walker w(paging);
-  w.entry(somewhere) = frame | P | 7 << 9 | 0x98 | (paging >= Paging::four ? uint64_t{0x7ff} << 52 : 0);  // ignored, PAT, PCD, PWT
+  w.entry(somewhere) =
+      frame | P | 7 << 9 | 0x98 | (paging >= Paging::four ? uint64_t{0x7ff} << 52 : 0);  // ignored, PAT, PCD, PWT
   w.begin();
   CHECK(w.read(somewhere) == "ok");
 }
@@ -263,14 +284,15 @@ TEST_CASE("paging: Every cell of the permission matrix", "[paging]") {
   unsigned wrong = 0, cells = 0;
   for (unsigned cell = 0; cell < 1u << 12; ++cell) {
     auto bit = [&](unsigned i) { return (cell >> i & 1) != 0; };
-    const bool rw = bit(0), us = bit(1), xd = bit(2), wp = bit(3), smep = bit(4), smap = bit(5), ac = bit(6), user = bit(7), pke = bit(8),
-               ad = bit(9), wd = bit(10), above = bit(11);
+    const bool rw = bit(0), us = bit(1), xd = bit(2), wp = bit(3), smep = bit(4), smap = bit(5), ac = bit(6), user = bit(7),
+               pke = bit(8), ad = bit(9), wd = bit(10), above = bit(11);
     // The bits stand in the last entry, or in the directory above it.
     const uint64_t bits = (rw ? RW : 0) | (us ? US : 0) | (xd ? XD : 0), all = RW | US;
     w.entry(somewhere) = frame | P | (above ? all : bits) | uint64_t{5} << 59;
     w.entry(somewhere, 21) = (w.entry(somewhere, 21) & 0xfffff000) | P | (above ? bits : all);
     s.cr0 = (s.cr0 & ~cr0::WP) | (wp ? cr0::WP : 0);
-    s.cr4 = (s.cr4 & ~(cr4::SMEP | cr4::SMAP | cr4::PKE)) | (smep ? cr4::SMEP : 0) | (smap ? cr4::SMAP : 0) | (pke ? cr4::PKE : 0);
+    s.cr4 =
+        (s.cr4 & ~(cr4::SMEP | cr4::SMAP | cr4::PKE)) | (smep ? cr4::SMEP : 0) | (smap ? cr4::SMAP : 0) | (pke ? cr4::PKE : 0);
     s.system_flags = rflags::always_one | (ac ? rflags::AC : 0);
     s.pkru = (ad ? 1u << 10 : 0) | (wd ? 2u << 10 : 0);
     w.set_user(user);
@@ -285,11 +307,13 @@ TEST_CASE("paging: Every cell of the permission matrix", "[paging]") {
       return may ? std::string("ok") : "#PF " + std::to_string(1 + code + (user ? 4 : 0) + (key ? 32 : 0));
     };
     const std::string got[3] = {w.read(somewhere), w.write(somewhere), w.fetch(somewhere)};
-    const std::string want[3] = {expected(may_read, 0, key_read), expected(may_write, 2, key_write), expected(may_fetch, 16, false)};
+    const std::string want[3] = {expected(may_read, 0, key_read), expected(may_write, 2, key_write),
+                                 expected(may_fetch, 16, false)};
     for (unsigned i = 0; i < 3; ++i, ++cells)
       if (got[i] != want[i] && ++wrong < 10)
-        UNSCOPED_INFO("access " << i << ": " << got[i] << " for " << want[i] << ", rw us xd wp smep smap ac user pke ad wd above = " << rw << us
-                                << xd << wp << smep << smap << ac << user << pke << ad << wd << above);
+        UNSCOPED_INFO("access " << i << ": " << got[i] << " for " << want[i]
+                                << ", rw us xd wp smep smap ac user pke ad wd above = " << rw << us << xd << wp << smep << smap
+                                << ac << user << pke << ad << wd << above);
   }
   CHECK(cells == 3 * 4096);
   CHECK(wrong == 0);
@@ -328,8 +352,13 @@ TEST_CASE("paging: A read sets A at every level, a write D in the last alone", "
     std::vector<unsigned> tables;
   };
   const Row row = GENERATE(values<Row>({
-      {Paging::bits32, 12, {22}}, {Paging::bits32, 22, {}}, {Paging::pae, 12, {21}}, {Paging::pae, 21, {}},
-      {Paging::four, 12, {39, 30, 21}}, {Paging::four, 21, {39, 30}}, {Paging::four, 30, {39}},
+      {Paging::bits32, 12, {22}},
+      {Paging::bits32, 22, {}},
+      {Paging::pae, 12, {21}},
+      {Paging::pae, 21, {}},
+      {Paging::four, 12, {39, 30, 21}},
+      {Paging::four, 21, {39, 30}},
+      {Paging::four, 30, {39}},
       {Paging::five, 12, {48, 39, 30, 21}},
   }));
   CAPTURE(describe(row.paging), row.leaf);
@@ -436,7 +465,8 @@ TEST_CASE("paging: What flushes what", "[paging]") {
   w.begin();
   REQUIRE(w.read(somewhere) == "ok");
   w.entry(somewhere) = 0;
-  s.gpr[RAX] = s.cr3, s.gpr[RBX] = somewhere, s.gpr[RCX] = row.type, s.gpr[RDX] = s.cr4 & ~cr4::PGE, s.gpr[RSI] = CpuBench::data_at;
+  s.gpr[RAX] = s.cr3, s.gpr[RBX] = somewhere, s.gpr[RCX] = row.type, s.gpr[RDX] = s.cr4 & ~cr4::PGE,
+  s.gpr[RSI] = CpuBench::data_at;
   w.put(CpuBench::data_at, row.descriptor_pcid);
   w.put(CpuBench::data_at + 8, somewhere);
   REQUIRE(w.executed(row.code) == "ok");
@@ -449,7 +479,10 @@ TEST_CASE("paging: INVLPG anywhere in a large page drops all of it", "[paging]")
     unsigned shift;
     uint64_t beyond;
   };
-  const Row row = GENERATE(values<Row>({{Paging::bits32, 22, 0x3ff000}, {Paging::pae, 21, 0x1ff000}, {Paging::four, 21, 0x1ff123}, {Paging::four, 30, 0x3ffff000}}));
+  const Row row = GENERATE(values<Row>({{Paging::bits32, 22, 0x3ff000},
+                                        {Paging::pae, 21, 0x1ff000},
+                                        {Paging::four, 21, 0x1ff123},
+                                        {Paging::four, 30, 0x3ffff000}}));
   CAPTURE(describe(row.paging), row.shift);
   Walker w(row.paging);
   w.entry(somewhere, row.shift) = (row.shift == 30 ? 0 : frame) | P | RW | PS | G;
@@ -568,9 +601,18 @@ TEST_CASE("paging: A non-canonical address is #GP, through the stack #SS", "[pag
     const char* code;
     const char* outcome;
   };
-  const Row row = GENERATE(values<Row>({{"8b 03", "#GP 0"}, {"89 03", "#GP 0"}, {"8b 45 00", "#SS 0"}, {"50", "#SS 0"}, {"58", "#SS 0"},
-                                        {"64 8b 03", "#GP 0"}, {"36 8b 03", "#GP 0"}, {"3e 8b 45 00", "#SS 0"}, {"48 8b 04 24", "#SS 0"},
-                                        {"e8 00 00 00 00", "#SS 0"}, {"ff e3", "#GP 0"}, {"0f 18 0b", "ok"}}));
+  const Row row = GENERATE(values<Row>({{"8b 03", "#GP 0"},
+                                        {"89 03", "#GP 0"},
+                                        {"8b 45 00", "#SS 0"},
+                                        {"50", "#SS 0"},
+                                        {"58", "#SS 0"},
+                                        {"64 8b 03", "#GP 0"},
+                                        {"36 8b 03", "#GP 0"},
+                                        {"3e 8b 45 00", "#SS 0"},
+                                        {"48 8b 04 24", "#SS 0"},
+                                        {"e8 00 00 00 00", "#SS 0"},
+                                        {"ff e3", "#GP 0"},
+                                        {"0f 18 0b", "ok"}}));
   CAPTURE(row.code);
   Walker w;
   CpuState& s = w.cpu.state;

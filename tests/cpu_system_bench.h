@@ -17,8 +17,21 @@ class SystemBench : public CpuBench {
                             tss3_at = 0x25000, handlers_at = 0x30000, inner_stack_at = 0x310000;
   // Selectors. A TSS takes two places in long mode.
   enum : uint16_t {
-    code0 = 0x08, data0 = 0x10, code3 = 0x1b, data3 = 0x23, tss = 0x28, tss2 = 0x38, tss3 = 0x48, ldt = 0x58,
-    conforming = 0x68, other_code = 0x70, test = 0x78, gate = 0x80, code16 = 0x90, data16 = 0x98, gdt_limit = 0xff
+    code0 = 0x08,
+    data0 = 0x10,
+    code3 = 0x1b,
+    data3 = 0x23,
+    tss = 0x28,
+    tss2 = 0x38,
+    tss3 = 0x48,
+    ldt = 0x58,
+    conforming = 0x68,
+    other_code = 0x70,
+    test = 0x78,
+    gate = 0x80,
+    code16 = 0x90,
+    data16 = 0x98,
+    gdt_limit = 0xff
   };
   // Rights as VMX and Segment spell them: type, S, DPL, P in the low byte, AVL, L, D/B, G from bit 12 on.
   static constexpr uint32_t present = 0x80, flat32 = 0xc000, flat64 = 0xa000, ring3 = 0x60, code_type = 0x9b, data_type = 0x93;
@@ -71,7 +84,8 @@ class SystemBench : public CpuBench {
   uint8_t rights_byte(uint16_t selector) { return get<uint8_t>(gdt_at + (selector & 0xfff8) + 5); }
   // A gate's eight bytes, with `rights` its type, DPL and P; `count` is the parameter count or the IST.
   static uint64_t gate_bytes(uint16_t selector, uint64_t offset, uint8_t rights, unsigned count = 0) {
-    return (offset & 0xffff) | uint64_t{selector} << 16 | uint64_t{count} << 32 | uint64_t{rights} << 40 | (offset >> 16 & 0xffff) << 48;
+    return (offset & 0xffff) | uint64_t{selector} << 16 | uint64_t{count} << 32 | uint64_t{rights} << 40 |
+           (offset >> 16 & 0xffff) << 48;
   }
   void set_gate(unsigned vector, uint16_t selector, uint64_t offset, uint8_t rights, unsigned ist = 0) {
     if (!is_long()) return put(idt_at + 8 * vector, gate_bytes(selector, offset, rights));

@@ -176,7 +176,8 @@ TEST_CASE("IRETQ to level 3 loads all five words and drops level 0 data segments
   s.segment[FS] = {0, Segment::unusable_bit, 0, 0x12345678};
   s.segment[GS].base = 0x1000;
   b.cpu.derive();
-  push_iret_frame(b, SystemBench::data3, 0x2fff08, rflags::IF | rflags::TF | rflags::CF | rflags::ID, SystemBench::code3, 0x123456);
+  push_iret_frame(b, SystemBench::data3, 0x2fff08, rflags::IF | rflags::TF | rflags::CF | rflags::ID, SystemBench::code3,
+                  0x123456);
   b.execute("48 cf");  // iretq
   CHECK(s.rip == 0x123456);
   CHECK(s.gpr[RSP] == 0x2fff08);
@@ -553,7 +554,7 @@ TEST_CASE("MOV to CR3 drops translations, but not global ones", "[system]") {
 TEST_CASE("LMSW sets PE but never clears it; SMSW reads CR0", "[system]") {
   SystemBench b;
   CpuState& s = b.cpu.state;
-  s.gpr[RAX] = 0xa;  // TS, MP
+  s.gpr[RAX] = 0xa;                   // TS, MP
   b.execute("0f 01 f0 0f 01 e1", 2);  // lmsw ax; smsw ecx
   CHECK((s.cr0 & 0xf) == 0xb);
   CHECK(s.gpr[RCX] == s.cr0);
@@ -719,7 +720,8 @@ TEST_CASE("CLI and STI by privilege", "[system]") {
 TEST_CASE("POPF changes what the level allows", "[system]") {
   SystemBench b;
   CpuState& s = b.cpu.state;
-  const uint64_t image = rflags::IF | rflags::IOPL | rflags::VIF | rflags::VIP | rflags::VM | rflags::AC | rflags::RF | rflags::CF;
+  const uint64_t image =
+      rflags::IF | rflags::IOPL | rflags::VIF | rflags::VIP | rflags::VM | rflags::AC | rflags::RF | rflags::CF;
   uint64_t expected = 0;
   SECTION("level 0") { expected = rflags::IF | rflags::IOPL | rflags::AC | rflags::CF; }
   SECTION("level 3") { b.to_user(), expected = rflags::AC | rflags::CF; }
@@ -919,7 +921,7 @@ struct CountingPort final : BusTarget {
 }  // namespace
 
 TEST_CASE("REP INS and OUTS let an interrupt in between two iterations, and cost the same however they are cut", "[system]") {
-  constexpr uint64_t count = 300, each = 1 + 20;  // past the 4096 ticks of one portion
+  constexpr uint64_t count = 300, each = 1 + 20;        // past the 4096 ticks of one portion
   const char* code = GENERATE("f3 6c 90", "f3 6e 90");  // rep insb, rep outsb; nop
   const uint64_t slice = GENERATE(uint64_t{1}, uint64_t{20}, uint64_t{21}, uint64_t{100}, uint64_t{1'000'000});
   const unsigned nmi_at = GENERATE(0u, 1u, 57u, 300u);
@@ -953,7 +955,8 @@ TEST_CASE("REP INS and OUTS let an interrupt in between two iterations, and cost
   CHECK(s.gpr[RDI] == CpuBench::data_at + (into_memory ? count : 0));
   CHECK(s.gpr[RSI] == CpuBench::data_at + 0x1000 + (into_memory ? 0 : count));
   for (unsigned i = 0; i < count; ++i)
-    if (into_memory ? b.get<uint8_t>(CpuBench::data_at + i) != static_cast<uint8_t>(i + 1) : port.written[i] != static_cast<uint8_t>(i + 1))
+    if (into_memory ? b.get<uint8_t>(CpuBench::data_at + i) != static_cast<uint8_t>(i + 1)
+                    : port.written[i] != static_cast<uint8_t>(i + 1))
       FAIL("element " << i);
   // One tick for the instruction and 21 for each iteration; an NMI is one for its delivery and one for the IRETQ. The NOP is one
   // more.

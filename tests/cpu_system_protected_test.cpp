@@ -81,7 +81,8 @@ TEST_CASE("Accesses are held to their segment's limit and type", "[system]") {
     // A task gate, since the stack has no room for the frame either.
     b.put(B::tss2_at + 0x20, static_cast<uint32_t>(B::handler(SS_vector)));
     b.put(B::tss2_at + 0x38, uint32_t{0x310000});
-    for (auto [at, selector] : {std::pair{0x4c, B::code0}, {0x50, B::data0}, {0x54, B::data0}}) b.put(B::tss2_at + at, uint16_t{selector});
+    for (auto [at, selector] : {std::pair{0x4c, B::code0}, {0x50, B::data0}, {0x54, B::data0}})
+      b.put(B::tss2_at + at, uint16_t{selector});
     b.execute(code, 2);
     REQUIRE(b.vector() == SS_vector);
     CHECK(b.frame(0) == 0);
@@ -196,7 +197,8 @@ TEST_CASE("A call gate to an inner level copies parameters, and RETF releases th
     for (unsigned i = 0; i < 6; ++i) CHECK(b.frame(i) == expected[i]);
   } else {
     CHECK(s.gpr[RSP] == B::inner_stack_at - 12);
-    const uint16_t expected[] = {static_cast<uint16_t>(start + 7), B::code3, 0x2222, 0x1111, static_cast<uint16_t>(outer), B::data3};
+    const uint16_t expected[] = {static_cast<uint16_t>(start + 7), B::code3, 0x2222, 0x1111,
+                                 static_cast<uint16_t>(outer),     B::data3};
     for (unsigned i = 0; i < 6; ++i) CHECK(b.get<uint16_t>(s.gpr[RSP] + 2 * i) == expected[i]);
   }
   b.run(2);
@@ -709,9 +711,9 @@ TEST_CASE("From real mode to protected mode, long mode and back", "[system]") {
   for (uint64_t i = 0; i < 8; ++i) b.put(0x62000 + 8 * i, i << 21 | 0x87);
   s.gpr[RAX] = s.cr0 | cr0::PE;
   b.execute("0f 22 c0 66 ea 00 01 01 00 70 00", 2);  // mov cr0,eax; jmp dword 0x70:0x10100
-  b.put_bytes(0x10100, {0x0f, 0x22, 0xd9,          // mov cr3,ecx
-                        0x0f, 0x22, 0xe2,          // mov cr4,edx
-                        0x0f, 0x22, 0xc3,          // mov cr0,ebx
+  b.put_bytes(0x10100, {0x0f, 0x22, 0xd9,            // mov cr3,ecx
+                        0x0f, 0x22, 0xe2,            // mov cr4,edx
+                        0x0f, 0x22, 0xc3,            // mov cr0,ebx
                         0xea, 0x00, 0x02, 0x01, 0x00, 0x78, 0x00});
   b.descriptor(B::test, 0, 0xfffff, 0x9b | B::flat64);
   REQUIRE(s.rip == 0x10100);
@@ -788,12 +790,16 @@ TEST_CASE("RIP goes from the last byte of 4 GiB to address 0 in 32-bit code", "[
   Protected b;
   const char* what = "";
   std::vector<uint8_t> top(0x10000, 0xf4);  // a ROM that ends at 4 GiB; hlt
-  auto at_top = [&](std::initializer_list<uint8_t> bytes) { std::copy(bytes.begin(), bytes.end(), top.end() - static_cast<ptrdiff_t>(bytes.size())); };
+  auto at_top = [&](std::initializer_list<uint8_t> bytes) {
+    std::copy(bytes.begin(), bytes.end(), top.end() - static_cast<ptrdiff_t>(bytes.size()));
+  };
   std::vector<uint8_t> bottom;
   unsigned instructions = 2;
   uint64_t start = 0xffffffff, end = 0;
-  SECTION("from one instruction to the next") { at_top({0x40}), bottom = {0x43}, end = 1; }             // inc eax; inc ebx
-  SECTION("within an instruction") { at_top({0xb8, 0x78}), bottom = {0x56, 0x34, 0x12, 0x43}, start = 0xfffffffe, end = 4; }  // mov eax,12345678h; inc ebx
+  SECTION("from one instruction to the next") { at_top({0x40}), bottom = {0x43}, end = 1; }  // inc eax; inc ebx
+  SECTION("within an instruction") {
+    at_top({0xb8, 0x78}), bottom = {0x56, 0x34, 0x12, 0x43}, start = 0xfffffffe, end = 4;
+  }  // mov eax,12345678h; inc ebx
   SECTION("by a short jump forward") { at_top({0xeb, 0x02}), bottom = {0xf4, 0xf4, 0x43}, start = 0xfffffffe, end = 3; }
   SECTION("by a short jump back from the bottom") {
     at_top({0x43, 0xf4}), bottom = {0xeb, 0xfc}, start = 0, end = 0xffffffff;  // jmp -2; inc ebx

@@ -205,24 +205,24 @@ TEST_CASE("traps: Data breakpoints by length, address and access", "[traps]") {
     bool hit;
   };
   const Row row = GENERATE(values<Row>({
-      {1, 0, data, "88 03", true},              // mov [rbx],al
-      {1, 0, data, "8a 03", false},             // mov al,[rbx]
+      {1, 0, data, "88 03", true},   // mov [rbx],al
+      {1, 0, data, "8a 03", false},  // mov al,[rbx]
       {3, 0, data, "8a 03", true},
-      {1, 0, data, "88 43 01", false},          // one byte beside
-      {1, 1, data, "88 43 01", true},           // inside a word
-      {1, 1, data + 1, "88 03", true},          // its address is aligned down
+      {1, 0, data, "88 43 01", false},  // one byte beside
+      {1, 1, data, "88 43 01", true},   // inside a word
+      {1, 1, data + 1, "88 03", true},  // its address is aligned down
       {1, 3, data, "88 43 03", true},
       {1, 3, data, "88 43 04", false},
       {1, 2, data, "88 43 07", true},
       {1, 2, data, "88 43 08", false},
-      {1, 0, data + 7, "48 89 03", true},       // the last byte of a quadword
-      {1, 0, data + 3, "48 89 43 ff", true},    // an unaligned store over it
+      {1, 0, data + 7, "48 89 03", true},                   // the last byte of a quadword
+      {1, 0, data + 3, "48 89 43 ff", true},                // an unaligned store over it
       {3, 0, data + 0x1000, "48 89 83 ff 0f 00 00", true},  // on the second page of a store
-      {3, 3, data, "ff 03", true},              // inc: reads and writes
-      {1, 3, data, "39 03", false},             // cmp only reads
-      {2, 0, data, "88 03", false},             // for ports
-      {1, 2, data, "0f 11 03", true},           // movups
-      {1, 0, data + 12, "0f 29 03", true},      // movaps
+      {3, 3, data, "ff 03", true},                          // inc: reads and writes
+      {1, 3, data, "39 03", false},                         // cmp only reads
+      {2, 0, data, "88 03", false},                         // for ports
+      {1, 2, data, "0f 11 03", true},                       // movups
+      {1, 0, data + 12, "0f 29 03", true},                  // movaps
   }));
   CAPTURE(row.kind, row.length, row.at - data, row.code);
   TrapBench b;
@@ -264,8 +264,12 @@ TEST_CASE("traps: I/O breakpoints need CR4.DE", "[traps]") {
     bool hit;
   };
   const Row row = GENERATE(values<Row>({
-      {true, 0x70, 0, "e4 70 90", true}, {true, 0x70, 0, "e6 70 90", true}, {false, 0x70, 0, "e4 70 90", false},
-      {true, 0x70, 0, "e4 71 90", false}, {true, 0x70, 1, "e4 71 90", true}, {true, 0x73, 0, "e5 70 90", true},
+      {true, 0x70, 0, "e4 70 90", true},
+      {true, 0x70, 0, "e6 70 90", true},
+      {false, 0x70, 0, "e4 70 90", false},
+      {true, 0x70, 0, "e4 71 90", false},
+      {true, 0x70, 1, "e4 71 90", true},
+      {true, 0x73, 0, "e5 70 90", true},
   }));
   CAPTURE(row.debug_extensions, row.at, row.length, row.code);
   TrapBench b;
@@ -289,7 +293,7 @@ TEST_CASE("traps: General detect stops MOV DR, and its handler may go on", "[tra
   TrapBench b;
   b.cpu.state.dr7 |= dr7::GD;
   b.put_bytes(SystemBench::handler(DB_vector), {0x0f, 0x21, 0xc0, 0xf4});  // mov rax,dr0; hlt
-  b.execute("0f 23 c0", 3);  // mov dr0,rax
+  b.execute("0f 23 c0", 3);                                                // mov dr0,rax
   CHECK(b.cpu.state.dr6 & dr6::BD);
   CHECK(b.cpu.state.activity == Activity::halted);
   CHECK(b.cpu.state.rip == SystemBench::handler(DB_vector) + 4);
@@ -333,7 +337,11 @@ TEST_CASE("traps: An interrupt waits for the instruction behind STI and MOV SS",
     bool enabled;
     uint64_t rip;
   };
-  const Row row = GENERATE(values<Row>({{"fb 90 90", false, 2}, {"fb fb 90 90", false, 2}, {"fb fa 90 90", false, 0}, {"90 90", true, 0}, {"8e d0 90 90", true, 0}}));
+  const Row row = GENERATE(values<Row>({{"fb 90 90", false, 2},
+                                        {"fb fb 90 90", false, 2},
+                                        {"fb fa 90 90", false, 0},
+                                        {"90 90", true, 0},
+                                        {"8e d0 90 90", true, 0}}));
   CAPTURE(row.code, row.enabled);
   TrapBench b;
   b.cpu.state.gpr[RAX] = SystemBench::data0;
@@ -407,7 +415,10 @@ TEST_CASE("traps: What wakes HLT", "[traps]") {
     bool interrupts_on, wakes;
     int vector;
   };
-  const Row row = GENERATE(values<Row>({{"pic", true, true, 0x50}, {"pic", false, false, 0}, {"apic", true, true, 0x61}, {"apic", false, false, 0},
+  const Row row = GENERATE(values<Row>({{"pic", true, true, 0x50},
+                                        {"pic", false, false, 0},
+                                        {"apic", true, true, 0x61},
+                                        {"apic", false, false, 0},
                                         {"nmi", false, true, 2}}));
   CAPTURE(row.what, row.interrupts_on);
   TrapBench b;

@@ -1,7 +1,6 @@
 #include "cpu/system/cpuid.h"
 
 #include <catch2/catch.hpp>
-
 #include <cstring>
 
 #include "tests/cpu_bench.h"

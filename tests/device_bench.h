@@ -8,7 +8,6 @@
 #pragma once
 
 #include <catch2/catch.hpp>
-
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
@@ -156,8 +155,8 @@ inline void storm(Clock& clock, BusTarget& target, std::initializer_list<Window>
 // Feeds `part`, made anew each time by `make(clock)`, damaged copies of a good snapshot and then a short storm: a load may
 // succeed or fail, but must leave nothing behind that runs wild.
 template <class Make>
-void storm_of_snapshots(const std::vector<uint8_t>& good, Make make, std::initializer_list<Window> windows,
-                        unsigned rounds = 200, uint32_t seed = 1) {
+void storm_of_snapshots(const std::vector<uint8_t>& good, Make make, std::initializer_list<Window> windows, unsigned rounds = 200,
+                        uint32_t seed = 1) {
   std::mt19937 random(seed);
   for (unsigned round = 0; round < rounds; ++round) {
     std::vector<uint8_t> damaged = good;

@@ -1,5 +1,4 @@
 #include "devices/debug_ports.h"
-
 #include "tests/device_bench.h"
 
 using namespace matryoshka;

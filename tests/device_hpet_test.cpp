@@ -1,6 +1,5 @@
 // Facts from the IA-PC HPET specification 1.0a. The counter's period is 100 ns.
 #include "devices/hpet.h"
-
 #include "tests/device_bench.h"
 
 using namespace matryoshka;
@@ -13,8 +12,7 @@ constexpr unsigned timer_configuration(unsigned timer) { return 0x100 + 0x20 * t
 constexpr unsigned comparator(unsigned timer) { return 0x108 + 0x20 * timer; }
 constexpr unsigned message(unsigned timer) { return 0x110 + 0x20 * timer; }
 
-constexpr uint64_t level = 1 << 1, enable = 1 << 2, periodic = 1 << 3, set_value = 1 << 6, force_32_bit = 1 << 8,
-                   fsb = 1 << 14;
+constexpr uint64_t level = 1 << 1, enable = 1 << 2, periodic = 1 << 3, set_value = 1 << 6, force_32_bit = 1 << 8, fsb = 1 << 14;
 constexpr uint64_t route(unsigned input) { return uint64_t{input} << 9; }
 
 constexpr unsigned irq0 = 100, irq8 = 108;  // on the bench, apart from the I/O APIC's inputs 0 to 23
@@ -255,11 +253,10 @@ TEST_CASE("hpet: nonsense does no harm") {
   HpetBench b;
   storm(b.clock, b.hpet, {{0, 0x180, 8}});
   HpetBench spare;
-  storm_of_snapshots(
-      save(b.clock, b.hpet),
-      [&](Clock& clock) {
-        return std::make_unique<Hpet>(clock, Hpet::Outputs{IrqLine(spare.irq, irq0), IrqLine(spare.irq, irq8), &spare.irq,
-                                                           &spare.messages, nullptr});
-      },
-      {{0, 0x180, 8}});
+  storm_of_snapshots(save(b.clock, b.hpet),
+                     [&](Clock& clock) {
+                       return std::make_unique<Hpet>(clock, Hpet::Outputs{IrqLine(spare.irq, irq0), IrqLine(spare.irq, irq8),
+                                                                          &spare.irq, &spare.messages, nullptr});
+                     },
+                     {{0, 0x180, 8}});
 }

@@ -1,6 +1,5 @@
 // Facts from the 82093AA data sheet and, for version 20h, of the ICH family's.
 #include "devices/io_apic.h"
-
 #include "tests/device_bench.h"
 
 using namespace matryoshka;
@@ -68,8 +67,7 @@ TEST_CASE("io_apic: messages have the form that a device with MSI writes") {
   };
   auto row = GENERATE(Row{"fixed, edge, physical", 0x31, 0, {0xfee00000, 0x0031}},
                       Row{"lowest priority, logical", 0x1a5 | logical, 0x0f, {0xfee0f004, 0x01a5}},
-                      Row{"level", 0x40 | level, 3, {0xfee03000, 0xc040}},
-                      Row{"NMI", 0x400, 1, {0xfee01000, 0x0400}},
+                      Row{"level", 0x40 | level, 3, {0xfee03000, 0xc040}}, Row{"NMI", 0x400, 1, {0xfee01000, 0x0400}},
                       Row{"ExtINT", 0x700, 0, {0xfee00000, 0x0700}},
                       Row{"polarity does not travel", 0x31 | 1 << 13, 0, {0xfee00000, 0x0031}});
   INFO(row.name);
@@ -202,7 +200,6 @@ TEST_CASE("io_apic: nonsense does no harm") {
   }
   storm(b.clock, b.io_apic, {{0, 0x50, 4}});
   Bench spare;
-  storm_of_snapshots(
-      save(b.clock, b.io_apic), [&](Clock&) { return std::make_unique<IoApic>(spare.messages, uint8_t{0}); },
-      {{0, 0x50, 4}});
+  storm_of_snapshots(save(b.clock, b.io_apic), [&](Clock&) { return std::make_unique<IoApic>(spare.messages, uint8_t{0}); },
+                     {{0, 0x50, 4}});
 }

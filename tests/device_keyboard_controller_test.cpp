@@ -1,6 +1,5 @@
 // Facts from IBM's PS/2 hardware interface reference; "Linux" marks what its i8042, atkbd and psmouse drivers ask.
 #include "devices/keyboard_controller.h"
-
 #include "tests/device_bench.h"
 
 using namespace matryoshka;
@@ -19,8 +18,7 @@ struct KeyboardBench : Bench {
   KeyboardController controller{outputs()};
 
   KeyboardController::Outputs outputs() {
-    return {IrqLine(irq, irq1), IrqLine(irq, irq12), [this](bool open) { a20_changes.push_back(open); },
-            [this] { ++resets; }};
+    return {IrqLine(irq, irq1), IrqLine(irq, irq12), [this](bool open) { a20_changes.push_back(open); }, [this] { ++resets; }};
   }
   unsigned status() { return static_cast<unsigned>(controller.read(KeyboardController::command_port, 0, 1)); }
   unsigned in() { return static_cast<unsigned>(controller.read(KeyboardController::data_port, 0, 1)); }
@@ -51,9 +49,9 @@ TEST_CASE("keyboard_controller: commands with one answer") {
     const char* name;
     unsigned command, answer;
   };
-  auto row = GENERATE(Row{"self test", 0xaa, 0x55}, Row{"keyboard interface test", 0xab, 0x00},
-                      Row{"mouse interface test", 0xa9, 0x00}, Row{"read input port", 0xc0, 0x80},
-                      Row{"read output port", 0xd0, 0xc3});
+  auto row =
+      GENERATE(Row{"self test", 0xaa, 0x55}, Row{"keyboard interface test", 0xab, 0x00}, Row{"mouse interface test", 0xa9, 0x00},
+               Row{"read input port", 0xc0, 0x80}, Row{"read output port", 0xd0, 0xc3});
   INFO(row.name);
   KeyboardBench b;
   b.command(row.command);
@@ -112,12 +110,11 @@ TEST_CASE("keyboard_controller: keys in every combination of scan code set and t
     std::vector<uint8_t> set2;
     Sequence translated;  // set 2 under translation, and set 1 without
   };
-  auto row = GENERATE(Row{"A down", {0x1c}, {0x1e}},
-                      Row{"A up", {0xf0, 0x1c}, {0x9e}},
-                      Row{"Esc", {0x76, 0xf0, 0x76}, {0x01, 0x81}},
-                      Row{"F7, which lies beyond 7Fh", {0x83, 0xf0, 0x83}, {0x41, 0xc1}},
-                      Row{"cursor up", {0xe0, 0x75, 0xe0, 0xf0, 0x75}, {0xe0, 0x48, 0xe0, 0xc8}},
-                      Row{"Pause", {0xe1, 0x14, 0x77, 0xe1, 0xf0, 0x14, 0xf0, 0x77}, {0xe1, 0x1d, 0x45, 0xe1, 0x9d, 0xc5}});
+  auto row =
+      GENERATE(Row{"A down", {0x1c}, {0x1e}}, Row{"A up", {0xf0, 0x1c}, {0x9e}}, Row{"Esc", {0x76, 0xf0, 0x76}, {0x01, 0x81}},
+               Row{"F7, which lies beyond 7Fh", {0x83, 0xf0, 0x83}, {0x41, 0xc1}},
+               Row{"cursor up", {0xe0, 0x75, 0xe0, 0xf0, 0x75}, {0xe0, 0x48, 0xe0, 0xc8}},
+               Row{"Pause", {0xe1, 0x14, 0x77, 0xe1, 0xf0, 0x14, 0xf0, 0x77}, {0xe1, 0x1d, 0x45, 0xe1, 0x9d, 0xc5}});
   INFO(row.name);
   KeyboardBench b;
   SECTION("set 2, translated") {
@@ -167,18 +164,12 @@ TEST_CASE("keyboard_controller: the keyboard's commands") {
     const char* name;
     Sequence sent, answered;
   };
-  auto row = GENERATE(Row{"reset", {0xff}, {0xfa, 0xaa}},
-                      Row{"identify", {0xf2}, {0xfa, 0xab, 0x83}},
-                      Row{"echo", {0xee}, {0xee}},
-                      Row{"LEDs", {0xed, 0x07}, {0xfa, 0xfa}},
-                      Row{"typematic", {0xf3, 0x20}, {0xfa, 0xfa}},
-                      Row{"which set", {0xf0, 0x00}, {0xfa, 0xfa, 0x02}},
-                      Row{"no set 3", {0xf0, 0x03}, {0xfa, 0xfe}},
-                      Row{"defaults", {0xf6}, {0xfa}},
-                      Row{"enable", {0xf4}, {0xfa}},
-                      Row{"resend", {0xee, 0xfe}, {0xee, 0xee}},
-                      Row{"a command where a parameter should be", {0xed, 0xee}, {0xfa, 0xee}},
-                      Row{"no command", {0x01}, {0xfe}});
+  auto row =
+      GENERATE(Row{"reset", {0xff}, {0xfa, 0xaa}}, Row{"identify", {0xf2}, {0xfa, 0xab, 0x83}}, Row{"echo", {0xee}, {0xee}},
+               Row{"LEDs", {0xed, 0x07}, {0xfa, 0xfa}}, Row{"typematic", {0xf3, 0x20}, {0xfa, 0xfa}},
+               Row{"which set", {0xf0, 0x00}, {0xfa, 0xfa, 0x02}}, Row{"no set 3", {0xf0, 0x03}, {0xfa, 0xfe}},
+               Row{"defaults", {0xf6}, {0xfa}}, Row{"enable", {0xf4}, {0xfa}}, Row{"resend", {0xee, 0xfe}, {0xee, 0xee}},
+               Row{"a command where a parameter should be", {0xed, 0xee}, {0xfa, 0xee}}, Row{"no command", {0x01}, {0xfe}});
   INFO(row.name);
   KeyboardBench b;
   b.command_byte(0x00);
@@ -230,8 +221,7 @@ TEST_CASE("keyboard_controller: the mouse's commands") {
     const char* name;
     Sequence sent, answered;
   };
-  auto row = GENERATE(Row{"reset", {0xff}, {0xfa, 0xaa, 0x00}},
-                      Row{"identify", {0xf2}, {0xfa, 0x00}},
+  auto row = GENERATE(Row{"reset", {0xff}, {0xfa, 0xaa, 0x00}}, Row{"identify", {0xf2}, {0xfa, 0x00}},
                       Row{"status", {0xe9}, {0xfa, 0x00, 0x02, 100}},
                       Row{"sample rate", {0xf3, 40, 0xe9}, {0xfa, 0xfa, 0xfa, 0x00, 0x02, 40}},
                       Row{"resolution", {0xe8, 3, 0xe9}, {0xfa, 0xfa, 0xfa, 0x00, 0x03, 100}},
@@ -239,8 +229,7 @@ TEST_CASE("keyboard_controller: the mouse's commands") {
                       Row{"remote, reporting", {0xf0, 0xf4, 0xe9}, {0xfa, 0xfa, 0xfa, 0x60, 0x02, 100}},
                       Row{"wheel", {0xf3, 200, 0xf3, 100, 0xf3, 80, 0xf2}, {0xfa, 0xfa, 0xfa, 0xfa, 0xfa, 0xfa, 0xfa, 0x03}},
                       Row{"wrap", {0xee, 0x55, 0xf2, 0xec, 0xf2}, {0xfa, 0x55, 0xf2, 0xfa, 0xfa, 0x00}},
-                      Row{"read data", {0xeb}, {0xfa, 0x08, 0x00, 0x00}},
-                      Row{"no command", {0x01}, {0xfe}});
+                      Row{"read data", {0xeb}, {0xfa, 0x08, 0x00, 0x00}}, Row{"no command", {0x01}, {0xfe}});
   INFO(row.name);
   KeyboardBench b;
   Sequence answered;
@@ -267,11 +256,9 @@ TEST_CASE("keyboard_controller: movement packets") {
     uint8_t buttons;
     Sequence packets;
   };
-  auto row = GENERATE(Row{"right and up", 5, 3, 0, {0x08, 5, 3}},
-                      Row{"left and down", -5, -3, 0, {0x38, 0xfb, 0xfd}},
+  auto row = GENERATE(Row{"right and up", 5, 3, 0, {0x08, 5, 3}}, Row{"left and down", -5, -3, 0, {0x38, 0xfb, 0xfd}},
                       Row{"buttons alone", 0, 0, 5, {0x0d, 0, 0}},
-                      Row{"further than one packet", 300, 0, 1, {0x09, 0xff, 0, 0x09, 45, 0}},
-                      Row{"nothing", 0, 0, 0, {}});
+                      Row{"further than one packet", 300, 0, 1, {0x09, 0xff, 0, 0x09, 45, 0}}, Row{"nothing", 0, 0, 0, {}});
   INFO(row.name);
   KeyboardBench b;
   b.command_byte(0x02);

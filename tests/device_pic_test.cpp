@@ -1,6 +1,5 @@
 // Facts from the 8259A data sheet.
 #include "devices/pic.h"
-
 #include "tests/device_bench.h"
 
 using namespace matryoshka;
@@ -212,12 +211,10 @@ TEST_CASE("pic: the eight end-of-interrupt commands") {
     unsigned in_service_after;  // with levels 2 and 5 in service before
     unsigned first_after;       // the level served first when all ask, once nothing is in service
   };
-  auto row = GENERATE(Row{"non-specific EOI", nonspecific_eoi, 0x20, 0},
-                      Row{"specific EOI of 5", specific_eoi | 5, 0x04, 0},
+  auto row = GENERATE(Row{"non-specific EOI", nonspecific_eoi, 0x20, 0}, Row{"specific EOI of 5", specific_eoi | 5, 0x04, 0},
                       Row{"rotate on non-specific EOI", rotate_on_eoi, 0x20, 3},
                       Row{"rotate on specific EOI of 5", rotate_on_specific_eoi | 5, 0x04, 6},
-                      Row{"set priority, 4 lowest", set_priority | 4, 0x24, 5},
-                      Row{"no operation", 0x40, 0x24, 0},
+                      Row{"set priority, 4 lowest", set_priority | 4, 0x24, 5}, Row{"no operation", 0x40, 0x24, 0},
                       Row{"rotate in AEOI, set", rotate_on_auto_eoi, 0x24, 0},
                       Row{"rotate in AEOI, clear", no_rotate_on_auto_eoi, 0x24, 0});
   INFO(row.name);
@@ -326,7 +323,6 @@ TEST_CASE("pic: nonsense does no harm") {
     if (random() & 1) b.acknowledge();
   }
   Bench spare;
-  storm_of_snapshots(
-      save(b.clock, b.pic), [&](Clock&) { return std::make_unique<Pic>(IrqLine(spare.irq, intr)); },
-      {{Pic::first_ports, 2}, {Pic::second_ports, 2}, {Pic::edge_level_ports, 2}});
+  storm_of_snapshots(save(b.clock, b.pic), [&](Clock&) { return std::make_unique<Pic>(IrqLine(spare.irq, intr)); },
+                     {{Pic::first_ports, 2}, {Pic::second_ports, 2}, {Pic::edge_level_ports, 2}});
 }

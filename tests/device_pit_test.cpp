@@ -1,6 +1,5 @@
 // Facts from the 82C54 data sheet. Times are in periods of the counters' clock, 1,193,182 to the second.
 #include "devices/pit.h"
-
 #include "tests/device_bench.h"
 
 using namespace matryoshka;
@@ -322,7 +321,6 @@ TEST_CASE("pit: nonsense does no harm") {
   PitBench b;
   storm(b.clock, b.pit, {{Pit::counter_ports, 4}, {Pit::system_port, 1}});
   Bench spare;
-  storm_of_snapshots(
-      save(b.clock, b.pit), [&](Clock& clock) { return std::make_unique<Pit>(clock, IrqLine(spare.irq, irq0)); },
-      {{Pit::counter_ports, 4}, {Pit::system_port, 1}});
+  storm_of_snapshots(save(b.clock, b.pit), [&](Clock& clock) { return std::make_unique<Pit>(clock, IrqLine(spare.irq, irq0)); },
+                     {{Pit::counter_ports, 4}, {Pit::system_port, 1}});
 }

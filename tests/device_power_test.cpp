@@ -1,6 +1,5 @@
 // Facts from the 82371AB (PIIX4) data sheet and the ACPI specification.
 #include "devices/power.h"
-
 #include "tests/device_bench.h"
 
 using namespace matryoshka;
@@ -49,7 +48,7 @@ TEST_CASE("power: SLP_EN with S5's type turns the machine off, and with no other
     b.out(PM1_CNT, row.control);
   }
   CHECK(b.power_offs == row.power_offs);
-  CHECK((b.in(PM1_CNT) & 0x2000) == 0);  // SLP_EN reads as zero
+  CHECK((b.in(PM1_CNT)&0x2000) == 0);  // SLP_EN reads as zero
 }
 
 TEST_CASE("power: the timer counts 3,579,545 to the second, exactly, and wraps at its width") {
@@ -72,15 +71,15 @@ TEST_CASE("power: TMR_STS is set when the timer's top bit changes, and cleared b
   PowerBench b;
   constexpr uint64_t half = 2'343'484'438;  // the first nanosecond with bit 23 set
   b.pass_until(half - 1);
-  CHECK((b.in(PM1_STS) & timer) == 0);
+  CHECK((b.in(PM1_STS)&timer) == 0);
   b.pass_until(half);
-  CHECK((b.in(PM1_STS) & timer) == timer);
+  CHECK((b.in(PM1_STS)&timer) == timer);
   b.out(PM1_STS, 0);
-  CHECK((b.in(PM1_STS) & timer) == timer);
+  CHECK((b.in(PM1_STS)&timer) == timer);
   b.out(PM1_STS, timer);
-  CHECK((b.in(PM1_STS) & timer) == 0);
+  CHECK((b.in(PM1_STS)&timer) == 0);
   b.pass(half);
-  CHECK((b.in(PM1_STS) & timer) == timer);
+  CHECK((b.in(PM1_STS)&timer) == timer);
 }
 
 TEST_CASE("power: the timer's carry interrupts only if enabled, and wakes nobody otherwise") {
@@ -183,7 +182,6 @@ TEST_CASE("power: nonsense does no harm") {
   PowerBench b;
   storm(b.clock, b.power, {{Power::registers, 64, 4}, {Power::smi_command, 2}, {Power::reset_control, 1}});
   PowerBench spare;
-  storm_of_snapshots(
-      save(b.clock, b.power), [&](Clock& clock) { return std::make_unique<Power>(clock, spare.outputs()); },
-      {{Power::registers, 64, 4}, {Power::smi_command, 2}, {Power::reset_control, 1}});
+  storm_of_snapshots(save(b.clock, b.power), [&](Clock& clock) { return std::make_unique<Power>(clock, spare.outputs()); },
+                     {{Power::registers, 64, 4}, {Power::smi_command, 2}, {Power::reset_control, 1}});
 }

@@ -1,6 +1,5 @@
 // Facts from the MC146818 data sheet, for a 32,768 Hz crystal.
 #include "devices/rtc.h"
-
 #include "tests/device_bench.h"
 
 using namespace matryoshka;
@@ -9,7 +8,21 @@ using namespace matryoshka::bench;
 namespace {
 
 enum Register : unsigned {
-  seconds, seconds_alarm, minutes, minutes_alarm, hours, hours_alarm, weekday, day, month, year, A, B, C, D, century = 0x32
+  seconds,
+  seconds_alarm,
+  minutes,
+  minutes_alarm,
+  hours,
+  hours_alarm,
+  weekday,
+  day,
+  month,
+  year,
+  A,
+  B,
+  C,
+  D,
+  century = 0x32
 };
 constexpr unsigned SET = 0x80, PIE = 0x40, AIE = 0x20, UIE = 0x10, DM = 0x04, H24 = 0x02;
 constexpr unsigned UIP = 0x80;
@@ -102,13 +115,13 @@ TEST_CASE("rtc: hours in all four formats") {
 TEST_CASE("rtc: UIP is up for 2,228 us before each update, the last 244 us of quiet included") {
   RtcBench b;
   b.pass(second - 2'228 * microsecond - 1);
-  CHECK((b.in(A) & UIP) == 0);
+  CHECK((b.in(A)&UIP) == 0);
   b.pass(1);
-  CHECK((b.in(A) & UIP) == UIP);
+  CHECK((b.in(A)&UIP) == UIP);
   b.pass(2'228 * microsecond - 1);
-  CHECK((b.in(A) & UIP) == UIP);
+  CHECK((b.in(A)&UIP) == UIP);
   b.pass(1);
-  CHECK((b.in(A) & UIP) == 0);
+  CHECK((b.in(A)&UIP) == 0);
 }
 
 TEST_CASE("rtc: SET stops updates, UIP and the update interrupt, and time goes on from what is written") {
@@ -117,10 +130,10 @@ TEST_CASE("rtc: SET stops updates, UIP and the update interrupt, and time goes o
   b.out(B, SET | UIE | H24);
   CHECK(b.in(B) == (SET | H24));
   b.pass(second - 1);
-  CHECK((b.in(A) & UIP) == 0);
+  CHECK((b.in(A)&UIP) == 0);
   b.pass(10 * second);
   CHECK(b.in(seconds) == 0x00);
-  CHECK((b.in(C) & 0xb0) == 0x00);
+  CHECK((b.in(C)&0xb0) == 0x00);
   b.out(seconds, 0x30);
   b.out(B, H24);
   b.pass(second);
@@ -151,9 +164,9 @@ TEST_CASE("rtc: the update-ended interrupt comes each second and stands until re
   CHECK(b.irq.level(irq8));
   b.pass(5 * second);
   CHECK(b.irq.rises(irq8) == 1);
-  CHECK((b.in(C) & 0xb0) == 0x90);
+  CHECK((b.in(C)&0xb0) == 0x90);
   CHECK_FALSE(b.irq.level(irq8));
-  CHECK((b.in(C) & 0xb0) == 0x00);
+  CHECK((b.in(C)&0xb0) == 0x00);
   b.pass(second);
   CHECK(b.irq.level(irq8));
 }
@@ -161,7 +174,7 @@ TEST_CASE("rtc: the update-ended interrupt comes each second and stands until re
 TEST_CASE("rtc: flags stand without their enables, and IRQF only with one") {
   RtcBench b;
   b.pass(second);
-  CHECK((b.in(C) & 0x90) == 0x10);
+  CHECK((b.in(C)&0x90) == 0x10);
   CHECK(b.irq.rises(irq8) == 0);
 }
 
@@ -178,7 +191,7 @@ TEST_CASE("rtc: the periodic interrupt has the rate that register A selects") {
   unsigned interrupts = 0;
   while (b.clock.next_deadline() <= 3 * second) {
     b.pass_until_next();
-    CHECK((b.in(C) & 0xc0) == 0xc0);
+    CHECK((b.in(C)&0xc0) == 0xc0);
     ++interrupts;
   }
   CHECK(interrupts == 3 * row.rate);
@@ -189,9 +202,9 @@ TEST_CASE("rtc: the alarm comes when hours, minutes and seconds match, C0h and a
     unsigned hour, minute, second;
     uint64_t after;  // seconds from midnight to the first alarm, 0 for never
   };
-  auto row = GENERATE(Row{0x00, 0x00, 0x05, 5}, Row{0x01, 0x30, 0x00, 5400}, Row{0xff, 0x00, 0x00, 3600},
-                      Row{0xff, 0xff, 0x10, 10}, Row{0xc0, 0xc0, 0xc0, 1}, Row{0x00, 0x00, 0x00, 86'400},
-                      Row{0x25, 0x00, 0x00, 0}, Row{0x00, 0x0a, 0x00, 0});
+  auto row =
+      GENERATE(Row{0x00, 0x00, 0x05, 5}, Row{0x01, 0x30, 0x00, 5400}, Row{0xff, 0x00, 0x00, 3600}, Row{0xff, 0xff, 0x10, 10},
+               Row{0xc0, 0xc0, 0xc0, 1}, Row{0x00, 0x00, 0x00, 86'400}, Row{0x25, 0x00, 0x00, 0}, Row{0x00, 0x0a, 0x00, 0});
   RtcBench b;
   b.out(hours_alarm, row.hour);
   b.out(minutes_alarm, row.minute);
@@ -202,7 +215,7 @@ TEST_CASE("rtc: the alarm comes when hours, minutes and seconds match, C0h and a
   } else {
     CHECK(b.clock.next_deadline() == row.after * second);
     b.pass_until_next();
-    CHECK((b.in(C) & 0xa0) == 0xa0);
+    CHECK((b.in(C)&0xa0) == 0xa0);
   }
 }
 
@@ -212,9 +225,9 @@ TEST_CASE("rtc: an alarm that nobody waited for still left its flag") {
   b.out(minutes_alarm, 0x00);
   b.out(seconds_alarm, 0x00);
   b.pass(7199 * second);
-  CHECK((b.in(C) & 0x20) == 0x00);
+  CHECK((b.in(C)&0x20) == 0x00);
   b.pass(10 * second);
-  CHECK((b.in(C) & 0x20) == 0x20);
+  CHECK((b.in(C)&0x20) == 0x20);
 }
 
 TEST_CASE("rtc: registers C and D cannot be written, UIP neither, and D says the battery is good") {
@@ -299,7 +312,6 @@ TEST_CASE("rtc: nonsense does no harm") {
   }
   storm(b.clock, b.rtc, {{0, 2}});
   Bench spare;
-  storm_of_snapshots(
-      save(b.clock, b.rtc), [&](Clock& clock) { return std::make_unique<Rtc>(clock, IrqLine(spare.irq, irq8), 0); },
-      {{0, 2}});
+  storm_of_snapshots(save(b.clock, b.rtc),
+                     [&](Clock& clock) { return std::make_unique<Rtc>(clock, IrqLine(spare.irq, irq8), 0); }, {{0, 2}});
 }

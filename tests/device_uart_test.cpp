@@ -1,6 +1,5 @@
 // Facts from the PC16550D data sheet; "Linux" marks what its 8250 driver asks before it believes in a 16550A.
 #include "devices/uart.h"
-
 #include "tests/device_bench.h"
 
 using namespace matryoshka;
@@ -9,7 +8,18 @@ using namespace matryoshka::bench;
 namespace {
 
 enum Register : unsigned {
-  RBR = 0, THR = 0, DLL = 0, IER = 1, DLM = 1, IIR = 2, FCR = 2, LCR = 3, MCR = 4, LSR = 5, MSR = 6, SCR = 7
+  RBR = 0,
+  THR = 0,
+  DLL = 0,
+  IER = 1,
+  DLM = 1,
+  IIR = 2,
+  FCR = 2,
+  LCR = 3,
+  MCR = 4,
+  LSR = 5,
+  MSR = 6,
+  SCR = 7
 };
 
 constexpr unsigned line = 4;
@@ -19,13 +29,11 @@ struct UartBench : Bench {
 
   unsigned in(unsigned reg) { return static_cast<unsigned>(uart.read(0, reg, 1)); }
   void out(unsigned reg, unsigned value) { uart.write(0, reg, 1, value); }
-  void receive(const std::string& text) {
-    uart.receive({reinterpret_cast<const uint8_t*>(text.data()), text.size()});
-  }
+  void receive(const std::string& text) { uart.receive({reinterpret_cast<const uint8_t*>(text.data()), text.size()}); }
   // Everything that is there to be read.
   std::string drain() {
     std::string text;
-    while (in(LSR) & 1) text += static_cast<char>(in(RBR));
+    while (in(LSR)&1) text += static_cast<char>(in(RBR));
     return text;
   }
 };
@@ -44,13 +52,13 @@ TEST_CASE("uart: a written byte leaves at once and the transmitter is always emp
 TEST_CASE("uart: Linux finds a 16550A: FIFO bits in IIR, four interrupt enables, loopback of modem lines, no 16750") {
   UartBench b;
   b.out(IER, 0x00);
-  CHECK((b.in(IER) & 0x0f) == 0x00);
+  CHECK((b.in(IER)&0x0f) == 0x00);
   b.out(IER, 0xff);
   CHECK(b.in(IER) == 0x0f);
   b.out(IER, 0x00);
 
   b.out(MCR, 0x1a);  // loop, OUT2, RTS
-  CHECK((b.in(MSR) & 0xf0) == 0x90);
+  CHECK((b.in(MSR)&0xf0) == 0x90);
   b.out(MCR, 0x00);
 
   b.out(FCR, 0x01);
@@ -116,9 +124,9 @@ TEST_CASE("uart: the receive interrupt comes at the FIFO's trigger level") {
   b.receive(std::string(row.level, 'x'));
   while (b.irq.rises(line) == 0) b.pass_until_next();
   INFO("trigger level " << row.level);
-  CHECK((b.in(IIR) & 0x0f) == 0x04);
+  CHECK((b.in(IIR)&0x0f) == 0x04);
   std::string text;
-  while ((b.in(IIR) & 0x0f) == 0x04) text += static_cast<char>(b.in(RBR));
+  while ((b.in(IIR)&0x0f) == 0x04) text += static_cast<char>(b.in(RBR));
   CHECK(text.size() == 1);  // below the level after one byte is taken
   CHECK(b.drain().size() == row.level - 1);
 }
@@ -147,12 +155,12 @@ TEST_CASE("uart: interrupts rank line status, received data, transmitter empty, 
   b.out(IER, 0x0f);
   b.out(LCR, 0x40);  // a break comes back
   CHECK(b.in(IIR) == 0x06);
-  CHECK((b.in(LSR) & 0x11) == 0x11);
+  CHECK((b.in(LSR)&0x11) == 0x11);
   CHECK(b.in(IIR) == 0x04);
   CHECK(b.in(RBR) == 0x00);
   CHECK(b.in(IIR) == 0x02);
   CHECK(b.in(IIR) == 0x00);
-  CHECK((b.in(MSR) & 0x0f) == 0x0b);
+  CHECK((b.in(MSR)&0x0f) == 0x0b);
   CHECK(b.in(IIR) == 0x01);
   CHECK_FALSE(b.irq.level(line));
 }
@@ -183,14 +191,14 @@ TEST_CASE("uart: a full FIFO keeps its bytes and flags the overrun; a full holdi
   SECTION("FIFO") {
     b.out(FCR, 0x01);
     for (char c = 'a'; c <= 'q'; ++c) b.out(THR, static_cast<unsigned>(c));
-    CHECK((b.in(LSR) & 0x02) == 0x02);
-    CHECK((b.in(LSR) & 0x02) == 0x00);
+    CHECK((b.in(LSR)&0x02) == 0x02);
+    CHECK((b.in(LSR)&0x02) == 0x00);
     CHECK(b.drain() == "abcdefghijklmnop");
   }
   SECTION("holding register") {
     b.out(THR, 'a');
     b.out(THR, 'b');
-    CHECK((b.in(LSR) & 0x02) == 0x02);
+    CHECK((b.in(LSR)&0x02) == 0x02);
     CHECK(b.drain() == "b");
   }
 }
@@ -204,7 +212,7 @@ TEST_CASE("uart: pasted text arrives whole, in order and without overrun, howeve
   std::string got;
   for (unsigned i = 0; i < 6000 && got.size() < text.size(); ++i) {
     b.pass(i % 7 * millisecond);
-    CHECK((b.in(LSR) & 0x02) == 0);
+    CHECK((b.in(LSR)&0x02) == 0);
     got += b.drain();
   }
   CHECK(got == text);
@@ -288,8 +296,7 @@ TEST_CASE("uart: nonsense does no harm") {
   b.receive(std::string(500, 'x'));
   storm(b.clock, b.uart, {{0, Uart::window_length}});
   Bench spare;
-  storm_of_snapshots(
-      save(b.clock, b.uart),
-      [&](Clock& clock) { return std::make_unique<Uart>(clock, IrqLine(spare.irq, line), spare.bytes); },
-      {{0, Uart::window_length}});
+  storm_of_snapshots(save(b.clock, b.uart),
+                     [&](Clock& clock) { return std::make_unique<Uart>(clock, IrqLine(spare.irq, line), spare.bytes); },
+                     {{0, Uart::window_length}});
 }

@@ -1,9 +1,8 @@
-// The common case of x87 arithmetic against the general one, which float_x87_test.cpp holds against a processor: wherever the short
-// way says that it has an answer, value and flags are the long way's.
-#include "cpu/float/float80_common.h"
-
+// The common case of x87 arithmetic against the general one, which float_x87_test.cpp holds against a processor: wherever the
+// short way says that it has an answer, value and flags are the long way's.
 #include <catch2/catch.hpp>
 
+#include "cpu/float/float80_common.h"
 #include "tests/float_values.h"
 
 using namespace matryoshka::fp;
@@ -16,7 +15,11 @@ Float80 common_operand(Generator& g) {
   const int span = g.one_in(4) ? 140 : 4;
   const int center = g.one_in(8) ? 1 : g.one_in(8) ? 0x7ffe : 0x3fff;
   const int exponent = center + int(g.below(uint64_t(2 * span + 1))) - span;
-  return float80(g.one_in(2), exponent < 0 ? 0 : exponent > 0x7fff ? 0x7fff : exponent, edgy_bits(g) | (g.one_in(64) ? 0 : uint64_t{1} << 63));
+  return float80(g.one_in(2),
+                 exponent < 0        ? 0
+                 : exponent > 0x7fff ? 0x7fff
+                                     : exponent,
+                 edgy_bits(g) | (g.one_in(64) ? 0 : uint64_t{1} << 63));
 }
 
 template <class Common, class General>
@@ -97,19 +100,26 @@ TEST_CASE("the common cases of loads and stores are the general ones", "[x87][fl
     const auto integer = static_cast<int64_t>(edgy_bits(g));
     Environment e;
     INFO(hex(a.bits, 8) << " " << hex(b.bits, 16) << " seed " << seed());
-    if (const common::Result quick = common::widen(a); quick.common && !(quick.value() == load(a, e) && e.status() == 0)) FAIL("m32");
-    if (const common::Result quick = common::widen(b); quick.common && !(quick.value() == load(b, e) && e.status() == 0)) FAIL("m64");
+    if (const common::Result quick = common::widen(a); quick.common && !(quick.value() == load(a, e) && e.status() == 0))
+      FAIL("m32");
+    if (const common::Result quick = common::widen(b); quick.common && !(quick.value() == load(b, e) && e.status() == 0))
+      FAIL("m64");
     const common::Result quick = common::widen(integer);
     if (!(quick.common && quick.value() == from_integer(integer))) FAIL("integer");
   }
-  compare_stores<Binary32>("m32", 0x37f, [](Float80 a, Rounding) { return common::narrow<Binary32>(a); },
-                           [](Float80 a, Environment& e) { return to_binary32(a, e); });
-  compare_stores<Binary64>("m64", 0x37f, [](Float80 a, Rounding) { return common::narrow<Binary64>(a); },
-                           [](Float80 a, Environment& e) { return to_binary64(a, e); });
+  compare_stores<Binary32>(
+      "m32", 0x37f, [](Float80 a, Rounding) { return common::narrow<Binary32>(a); },
+      [](Float80 a, Environment& e) { return to_binary32(a, e); });
+  compare_stores<Binary64>(
+      "m64", 0x37f, [](Float80 a, Rounding) { return common::narrow<Binary64>(a); },
+      [](Float80 a, Environment& e) { return to_binary64(a, e); });
   for (uint16_t rounding = 0; rounding < 4; ++rounding) {
     const auto control = static_cast<uint16_t>(0x37f | rounding << 10);
-    compare_stores<int16_t>("int16", control, common::to_integer<int16_t>, [](Float80 a, Environment& e) { return to_int16(a, e); });
-    compare_stores<int32_t>("int32", control, common::to_integer<int32_t>, [](Float80 a, Environment& e) { return to_int32(a, e); });
-    compare_stores<int64_t>("int64", control, common::to_integer<int64_t>, [](Float80 a, Environment& e) { return to_int64(a, e); });
+    compare_stores<int16_t>("int16", control, common::to_integer<int16_t>,
+                            [](Float80 a, Environment& e) { return to_int16(a, e); });
+    compare_stores<int32_t>("int32", control, common::to_integer<int32_t>,
+                            [](Float80 a, Environment& e) { return to_int32(a, e); });
+    compare_stores<int64_t>("int64", control, common::to_integer<int64_t>,
+                            [](Float80 a, Environment& e) { return to_int64(a, e); });
   }
 }

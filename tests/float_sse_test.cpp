@@ -179,43 +179,40 @@ uint64_t all_ones(bool holds) {
 
 #define COMPARISON(Format, predicate) OURS(Format, all_ones<Format>(compare_predicate(a, b, predicate, e)))
 #define ZF_PF_CF "\n lahf\n movzbl %%ah, %%eax\n and $0x45, %%eax"
-#define ROWS(Format, LANE, s)                                                                          \
-  {"add" s, LANE("add" s), OURS(Format, add(a, b, e).bits)},                                           \
-  {"sub" s, LANE("sub" s), OURS(Format, subtract(a, b, e).bits)},                                      \
-  {"mul" s, LANE("mul" s), OURS(Format, multiply(a, b, e).bits)},                                      \
-  {"div" s, LANE("div" s), OURS(Format, divide(a, b, e).bits)},                                        \
-  {"sqrt" s, LANE("sqrt" s), OURS(Format, square_root(b, e).bits)},                                    \
-  {"min" s, LANE("min" s), OURS(Format, minimum(a, b, e).bits)},                                       \
-  {"max" s, LANE("max" s), OURS(Format, maximum(a, b, e).bits)},                                       \
-  {"cmpeq" s, LANE("cmpeq" s), COMPARISON(Format, 0)},                                                 \
-  {"cmplt" s, LANE("cmplt" s), COMPARISON(Format, 1)},                                                 \
-  {"cmple" s, LANE("cmple" s), COMPARISON(Format, 2)},                                                 \
-  {"cmpunord" s, LANE("cmpunord" s), COMPARISON(Format, 3)},                                           \
-  {"cmpneq" s, LANE("cmpneq" s), COMPARISON(Format, 4)},                                               \
-  {"cmpnlt" s, LANE("cmpnlt" s), COMPARISON(Format, 5)},                                               \
-  {"cmpnle" s, LANE("cmpnle" s), COMPARISON(Format, 6)},                                               \
-  {"cmpord" s, LANE("cmpord" s), COMPARISON(Format, 7)},                                               \
-  {"comi" s, TO_INTEGER("comi" s " %%xmm1, %%xmm0" ZF_PF_CF),                                          \
-   OURS(Format, condition_codes(compare(a, b, e))), Instruction::integer},                             \
-  {"ucomi" s, TO_INTEGER("ucomi" s " %%xmm1, %%xmm0" ZF_PF_CF),                                        \
-   OURS(Format, condition_codes(compare_quiet(a, b, e))), Instruction::integer},                       \
-  {"round" s " down", LANE("round" s " $1,"), OURS(Format, round_to_integer(b, 1, e).bits)},           \
-  {"round" s " by MXCSR", LANE("round" s " $4,"), OURS(Format, round_to_integer(b, 4, e).bits)},       \
-  {"round" s " nearest, quiet", LANE("round" s " $8,"), OURS(Format, round_to_integer(b, 8, e).bits)}, \
-  {"cvt" s "2si r64", TO_INTEGER("cvt" s "2si %%xmm1, %%rax"),                                         \
-   OURS(Format, uint64_t(to_int64(b, e.rounding, e))), Instruction::integer},                          \
-  {"cvt" s "2si r32", TO_INTEGER("cvt" s "2si %%xmm1, %%eax"),                                         \
-   OURS(Format, uint32_t(to_int32(b, e.rounding, e))), Instruction::integer},                          \
-  {"cvtt" s "2si r64", TO_INTEGER("cvtt" s "2si %%xmm1, %%rax"),                                       \
-   OURS(Format, uint64_t(to_int64(b, Rounding::zero, e))), Instruction::integer},                      \
-  {"cvtt" s "2si r32", TO_INTEGER("cvtt" s "2si %%xmm1, %%eax"),                                       \
-   OURS(Format, uint32_t(to_int32(b, Rounding::zero, e))), Instruction::integer}
+#define ROWS(Format, LANE, s)                                                                                                \
+  {"add" s, LANE("add" s), OURS(Format, add(a, b, e).bits)}, {"sub" s, LANE("sub" s), OURS(Format, subtract(a, b, e).bits)}, \
+      {"mul" s, LANE("mul" s), OURS(Format, multiply(a, b, e).bits)},                                                        \
+      {"div" s, LANE("div" s), OURS(Format, divide(a, b, e).bits)},                                                          \
+      {"sqrt" s, LANE("sqrt" s), OURS(Format, square_root(b, e).bits)},                                                      \
+      {"min" s, LANE("min" s), OURS(Format, minimum(a, b, e).bits)},                                                         \
+      {"max" s, LANE("max" s), OURS(Format, maximum(a, b, e).bits)}, {"cmpeq" s, LANE("cmpeq" s), COMPARISON(Format, 0)},    \
+      {"cmplt" s, LANE("cmplt" s), COMPARISON(Format, 1)}, {"cmple" s, LANE("cmple" s), COMPARISON(Format, 2)},              \
+      {"cmpunord" s, LANE("cmpunord" s), COMPARISON(Format, 3)}, {"cmpneq" s, LANE("cmpneq" s), COMPARISON(Format, 4)},      \
+      {"cmpnlt" s, LANE("cmpnlt" s), COMPARISON(Format, 5)}, {"cmpnle" s, LANE("cmpnle" s), COMPARISON(Format, 6)},          \
+      {"cmpord" s, LANE("cmpord" s), COMPARISON(Format, 7)},                                                                 \
+      {"comi" s, TO_INTEGER("comi" s " %%xmm1, %%xmm0" ZF_PF_CF), OURS(Format, condition_codes(compare(a, b, e))),           \
+       Instruction::integer},                                                                                                \
+      {"ucomi" s, TO_INTEGER("ucomi" s " %%xmm1, %%xmm0" ZF_PF_CF), OURS(Format, condition_codes(compare_quiet(a, b, e))),   \
+       Instruction::integer},                                                                                                \
+      {"round" s " down", LANE("round" s " $1,"), OURS(Format, round_to_integer(b, 1, e).bits)},                             \
+      {"round" s " by MXCSR", LANE("round" s " $4,"), OURS(Format, round_to_integer(b, 4, e).bits)},                         \
+      {"round" s " nearest, quiet", LANE("round" s " $8,"), OURS(Format, round_to_integer(b, 8, e).bits)},                   \
+      {"cvt" s "2si r64", TO_INTEGER("cvt" s "2si %%xmm1, %%rax"), OURS(Format, uint64_t(to_int64(b, e.rounding, e))),       \
+       Instruction::integer},                                                                                                \
+      {"cvt" s "2si r32", TO_INTEGER("cvt" s "2si %%xmm1, %%eax"), OURS(Format, uint32_t(to_int32(b, e.rounding, e))),       \
+       Instruction::integer},                                                                                                \
+      {"cvtt" s "2si r64", TO_INTEGER("cvtt" s "2si %%xmm1, %%rax"), OURS(Format, uint64_t(to_int64(b, Rounding::zero, e))), \
+       Instruction::integer},                                                                                                \
+  {                                                                                                                          \
+    "cvtt" s "2si r32", TO_INTEGER("cvtt" s "2si %%xmm1, %%eax"), OURS(Format, uint32_t(to_int32(b, Rounding::zero, e))),    \
+        Instruction::integer                                                                                                 \
+  }
 
-#define FROM_INTEGER(instruction, mask)                           \
-  [](uint64_t a, uint64_t b, uint32_t mxcsr) {                    \
+#define FROM_INTEGER(instruction, mask)                        \
+  [](uint64_t a, uint64_t b, uint32_t mxcsr) {                 \
     auto o = observe<false>(a, 0, b, mxcsr, RUN(instruction)); \
-    o.value &= mask;                                              \
-    return o;                                                     \
+    o.value &= mask;                                           \
+    return o;                                                  \
   }
 
 const Instruction instructions32[] = {

@@ -24,7 +24,8 @@ constexpr unsigned seed = 7;
 
 // Numbers at which things change, and others.
 uint64_t number(std::mt19937_64& random) {
-  static constexpr uint64_t edges[] = {0, 1, 2, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff, uint64_t{1} << 63, ~uint64_t{0}};
+  static constexpr uint64_t edges[] = {
+      0, 1, 2, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff, uint64_t{1} << 63, ~uint64_t{0}};
   return random() % 3 ? edges[random() % std::size(edges)] : random();
 }
 
@@ -32,8 +33,10 @@ uint64_t number(std::mt19937_64& random) {
 
 TEST_CASE("jit: A simplified graph has the value of the plain one", "[jit]") {
   std::mt19937_64 random(seed);
-  static constexpr Operator binary[] = {Operator::add, Operator::subtract, Operator::multiply, Operator::and_, Operator::or_, Operator::xor_,
-                                        Operator::equal, Operator::not_equal, Operator::less, Operator::greater_or_equal, Operator::less_signed};
+  static constexpr Operator binary[] = {
+      Operator::add,        Operator::subtract, Operator::multiply,  Operator::and_, Operator::or_,
+      Operator::xor_,       Operator::equal,    Operator::not_equal, Operator::less, Operator::greater_or_equal,
+      Operator::less_signed};
   static constexpr Operator shifts[] = {Operator::shift_left, Operator::shift_right, Operator::arithmetic_shift_right};
   for (unsigned round = 0; round < 20'000; ++round) {
     Graph g;
@@ -84,7 +87,8 @@ TEST_CASE("jit: Conditions after each shape are what the two words of StatusFlag
       jit::Value a = g.local(0, mask), b = g.local(1, carry ? 1 : mask);
       jit::FlagWords words = jit::flag_words(g, state, a, b);
       StatusFlags f{static_cast<int64_t>(value(g, words.result, locals)), value(g, words.aux, locals)};
-      const bool expected[8] = {f.of(), f.cf(), f.zf(), f.cf() || f.zf(), f.sf(), f.pf(), f.sf() != f.of(), f.sf() != f.of() || f.zf()};
+      const bool expected[8] = {f.of(), f.cf(), f.zf(),           f.cf() || f.zf(),
+                                f.sf(), f.pf(), f.sf() != f.of(), f.sf() != f.of() || f.zf()};
       for (unsigned c = 0; c < 16; ++c) {
         auto simple = jit::condition_of(g, static_cast<flags::Condition>(c), state, a, b);
         if (!simple) continue;

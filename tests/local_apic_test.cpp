@@ -1,7 +1,6 @@
 #include "cpu/system/local_apic.h"
 
 #include <catch2/catch.hpp>
-
 #include <memory>
 
 #include "tests/device_bench.h"
@@ -22,9 +21,29 @@ struct Host final : LocalApicHost {
 
 // Offsets in the page.
 enum Offset : uint64_t {
-  id = 0x20, version = 0x30, tpr = 0x80, ppr = 0xa0, eoi = 0xb0, ldr = 0xd0, dfr = 0xe0, svr = 0xf0, isr = 0x100, tmr = 0x180,
-  irr = 0x200, esr = 0x280, icr = 0x300, icr_high = 0x310, lvt_timer = 0x320, lvt_thermal = 0x330, lvt_performance = 0x340,
-  lvt_lint0 = 0x350, lvt_lint1 = 0x360, lvt_error = 0x370, initial = 0x380, current = 0x390, divide = 0x3e0
+  id = 0x20,
+  version = 0x30,
+  tpr = 0x80,
+  ppr = 0xa0,
+  eoi = 0xb0,
+  ldr = 0xd0,
+  dfr = 0xe0,
+  svr = 0xf0,
+  isr = 0x100,
+  tmr = 0x180,
+  irr = 0x200,
+  esr = 0x280,
+  icr = 0x300,
+  icr_high = 0x310,
+  lvt_timer = 0x320,
+  lvt_thermal = 0x330,
+  lvt_performance = 0x340,
+  lvt_lint0 = 0x350,
+  lvt_lint1 = 0x360,
+  lvt_error = 0x370,
+  initial = 0x380,
+  current = 0x390,
+  divide = 0x3e0
 };
 constexpr uint32_t masked = 1 << 16, periodic = 1 << 17, tsc_deadline = 2 << 17, divide_by_1 = 0xb, divide_by_2 = 0;
 

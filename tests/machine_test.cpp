@@ -1,7 +1,6 @@
 // The whole machine with guests of a few bytes: how runs end, recordings, and what is refused.
-#include <catch2/catch.hpp>
-
 #include <algorithm>
+#include <catch2/catch.hpp>
 #include <cstring>
 #include <random>
 
@@ -164,7 +163,8 @@ TEST_CASE("machine: A tick limit ends the run at the first instruction boundary 
   const Bytes code = {0xbf, 0, 0, 0x20, 0, 0xb9, 100, 0, 0, 0, 0x90, 0xe6, 0x80, 0x90, 0x0f, 0x31, 0x90, 0xf3, 0xaa, 0xeb, 0xfe};
   const struct {
     uint64_t limit, end;
-  } cases[] = {{1, 1}, {3, 3}, {4, 504}, {100, 504}, {503, 504}, {504, 504}, {505, 505}, {506, 546}, {545, 546}, {547, 547}, {560, 560}, {600, 600}};
+  } cases[] = {{1, 1},     {3, 3},     {4, 504},   {100, 504}, {503, 504}, {504, 504},
+               {505, 505}, {506, 546}, {545, 546}, {547, 547}, {560, 560}, {600, 600}};
   Listener stepped_listener;
   auto stepped = make([&](uint32_t) { return code; }, stepped_listener);
   for (auto [limit, end] : cases) {
@@ -226,7 +226,8 @@ TEST_CASE("machine: A key that is pressed between two events of a sleeping guest
   REQUIRE(replayed->replay(recorded->recording(), error));
   for (Machine* machine : {recorded.get(), replayed.get()}) {
     machine->set_tick_limit(end);
-    while (machine->run(1000) == StopReason::budget) {}
+    while (machine->run(1000) == StopReason::budget) {
+    }
   }
   CHECK(replayed->state_hash() == recorded->state_hash());
 }
@@ -269,7 +270,8 @@ TEST_CASE("machine: Slices of any size lead to the same state", "[machine]") {
   whole->set_tick_limit(300'000), sliced->set_tick_limit(300'000);
   CHECK(whole->run(1'000'000) == StopReason::tick_limit);
   std::mt19937 random(1);
-  while (sliced->run(1 + random() % 500) != StopReason::tick_limit) {}
+  while (sliced->run(1 + random() % 500) != StopReason::tick_limit) {
+  }
   CHECK(sliced->ticks() == whole->ticks());
   CHECK(sliced->state_hash() == whole->state_hash());
 }
@@ -294,7 +296,8 @@ TEST_CASE("machine: A replay repeats a recording bit for bit", "[machine]") {
 
   std::string error;
   REQUIRE(replayed->replay(recorded->recording(), error));
-  while (replayed->run(777) == StopReason::budget) {}
+  while (replayed->run(777) == StopReason::budget) {
+  }
   CHECK(second.serial() == first.serial());
   CHECK(second.serial() == "> ab> c");
   CHECK(replayed->ticks() == recorded->ticks());
@@ -380,7 +383,8 @@ TEST_CASE("machine: What a recording may not say", "[machine][hostile]") {
       {static_cast<Kind>(static_cast<unsigned>(Kind::last) + 1), 5, 1},
       {Kind::serial, 3, 0},  // before the one in front of it
   };
-  const InputEvent good[] = {{Kind::ratio, 5, 1}, {Kind::ratio, 5, InputEvent::most_ratio}, {Kind::skip, 5, Clock::never / 4}, {Kind::skip, 5, 0}};
+  const InputEvent good[] = {
+      {Kind::ratio, 5, 1}, {Kind::ratio, 5, InputEvent::most_ratio}, {Kind::skip, 5, Clock::never / 4}, {Kind::skip, 5, 0}};
   auto answer = [&](const InputEvent& event) {
     auto machine = make(tiny::looping, listener);
     InputLog log;
@@ -422,7 +426,8 @@ TEST_CASE("machine: A recording of version 1, which has no checksum, is replayed
 TEST_CASE("machine: What create() refuses", "[machine]") {
   MachineConfig c = configuration(tiny::multiboot(tiny::looping));
   SECTION("memory") {
-    const uint64_t bytes = GENERATE(uint64_t{0}, uint64_t{4096}, (uint64_t{1} << 20) - 4096, (uint64_t{4} << 20) + 1, uint64_t{4} << 30, ~uint64_t{0});
+    const uint64_t bytes = GENERATE(uint64_t{0}, uint64_t{4096}, (uint64_t{1} << 20) - 4096, (uint64_t{4} << 20) + 1,
+                                    uint64_t{4} << 30, ~uint64_t{0});
     c.memory_bytes = bytes;
     CHECK(refusal(c) == "The memory size must lie between 1 MiB and 3584 MiB; -m 128M is a good start.");
   }
@@ -442,7 +447,9 @@ TEST_CASE("machine: What create() refuses", "[machine]") {
   }
   SECTION("a ROM of an odd size") {
     c.bios = {"rom", Bytes(0x10001)};
-    CHECK(refusal(c) == "The ROM 'rom' has 65 537 bytes, and a ROM has a multiple of 64 KiB, at most 16 MiB; take a whole image, such as SeaBIOS's bios-256k.bin.");
+    CHECK(refusal(c) ==
+          "The ROM 'rom' has 65 537 bytes, and a ROM has a multiple of 64 KiB, at most 16 MiB; take a whole image, such as "
+          "SeaBIOS's bios-256k.bin.");
   }
   SECTION("a processor nobody knows") {
     c.cpu = "z80";
@@ -456,12 +463,28 @@ TEST_CASE("machine: What create() refuses", "[machine]") {
   SECTION("isa-debug-exit over another device") {
     c.debugcon = true;
     const std::pair<int, const char*> cases[] = {
-        {0x3f8, "isa-debug-exit at ports 0x3f8 to 0x3fb would lie over the serial port at 0x3f8 to 0x3ff; choose other ports, such as iobase=0xf4."},
-        {0x3f5, "isa-debug-exit at ports 0x3f5 to 0x3f8 would lie over the serial port at 0x3f8 to 0x3ff; choose other ports, such as iobase=0xf4."},
-        {0xe6, "isa-debug-exit at ports 0xe6 to 0xe9 would lie over the debug console at 0xe9; choose other ports, such as iobase=0xf4."},
-        {0x604, "isa-debug-exit at ports 0x604 to 0x607 would lie over ACPI's power management at 0x600 to 0x63f; choose other ports, such as iobase=0xf4."},
-        {0xcf4, ""}, {0x3f4, ""}, {0x400, "isa-debug-exit at ports 0x400 to 0x403 would lie over the debug console at 0x402; choose other ports, such as iobase=0xf4."},
-        {0x501, ""}, {0xfffc, ""}, {0xcfd, "isa-debug-exit at ports 0xcfd to 0xd00 would lie over PCI configuration at 0xcfc to 0xcff; choose other ports, such as iobase=0xf4."},
+        {0x3f8,
+         "isa-debug-exit at ports 0x3f8 to 0x3fb would lie over the serial port at 0x3f8 to 0x3ff; choose other ports, such as "
+         "iobase=0xf4."},
+        {0x3f5,
+         "isa-debug-exit at ports 0x3f5 to 0x3f8 would lie over the serial port at 0x3f8 to 0x3ff; choose other ports, such as "
+         "iobase=0xf4."},
+        {0xe6,
+         "isa-debug-exit at ports 0xe6 to 0xe9 would lie over the debug console at 0xe9; choose other ports, such as "
+         "iobase=0xf4."},
+        {0x604,
+         "isa-debug-exit at ports 0x604 to 0x607 would lie over ACPI's power management at 0x600 to 0x63f; choose other ports, "
+         "such as iobase=0xf4."},
+        {0xcf4, ""},
+        {0x3f4, ""},
+        {0x400,
+         "isa-debug-exit at ports 0x400 to 0x403 would lie over the debug console at 0x402; choose other ports, such as "
+         "iobase=0xf4."},
+        {0x501, ""},
+        {0xfffc, ""},
+        {0xcfd,
+         "isa-debug-exit at ports 0xcfd to 0xd00 would lie over PCI configuration at 0xcfc to 0xcff; choose other ports, such as "
+         "iobase=0xf4."},
     };
     for (auto [port, sentence] : cases) {
       c.debug_exit_port = port;

@@ -101,8 +101,9 @@ TEST_CASE("CPU models: flags by either name, in any case, are added and taken aw
 
 TEST_CASE("CPU models: what cannot be had is refused with a sentence", "[model]") {
   CHECK(refused("haswel") == "There is no CPU model \"haswel\"; did you mean haswell?");
-  CHECK(refused("k8") == "There is no CPU model \"k8\"; there are qemu32, pentium4-662, nehalem, westmere, ivybridge-ep, haswell and "
-                         "matryoshka.");
+  CHECK(refused("k8") ==
+        "There is no CPU model \"k8\"; there are qemu32, pentium4-662, nehalem, westmere, ivybridge-ep, haswell and "
+        "matryoshka.");
   CHECK(refused("default,+fsgsbas") == "There is no CPU flag \"fsgsbas\"; did you mean fsgsbase?");
   CHECK(refused("default,+qqqqqq") == "There is no CPU flag \"qqqqqq\".");
   CHECK(refused("default,sse2") == "Write +sse2 or -sse2 to add a CPU flag or to take it away.");

@@ -1,7 +1,6 @@
 #include "cpu/system/msr.h"
 
 #include <catch2/catch.hpp>
-
 #include <random>
 
 #include "cpu/charges.h"
@@ -30,10 +29,30 @@ struct Msrs {
 };
 
 enum Number : uint32_t {
-  TSC = 0x10, APIC_BASE = 0x1b, FEATURE_CONTROL = 0x3a, TSC_ADJUST = 0x3b, SPEC_CTRL = 0x48, PRED_CMD = 0x49, BIOS_SIGN_ID = 0x8b,
-  ARCH_CAPABILITIES = 0x10a, FLUSH_CMD = 0x10b, MISC_ENABLE = 0x1a0, DEBUGCTL = 0x1d9, MTRR_BASE0 = 0x200, MTRR_MASK0 = 0x201,
-  MTRR_FIX64K = 0x250, PAT = 0x277, MTRR_DEF_TYPE = 0x2ff, TSC_DEADLINE = 0x6e0, XSS = 0xda0, EFER = 0xc0000080, LSTAR = 0xc0000082,
-  FMASK = 0xc0000084, FS_BASE = 0xc0000100, KERNEL_GS_BASE = 0xc0000102, TSC_AUX = 0xc0000103
+  TSC = 0x10,
+  APIC_BASE = 0x1b,
+  FEATURE_CONTROL = 0x3a,
+  TSC_ADJUST = 0x3b,
+  SPEC_CTRL = 0x48,
+  PRED_CMD = 0x49,
+  BIOS_SIGN_ID = 0x8b,
+  ARCH_CAPABILITIES = 0x10a,
+  FLUSH_CMD = 0x10b,
+  MISC_ENABLE = 0x1a0,
+  DEBUGCTL = 0x1d9,
+  MTRR_BASE0 = 0x200,
+  MTRR_MASK0 = 0x201,
+  MTRR_FIX64K = 0x250,
+  PAT = 0x277,
+  MTRR_DEF_TYPE = 0x2ff,
+  TSC_DEADLINE = 0x6e0,
+  XSS = 0xda0,
+  EFER = 0xc0000080,
+  LSTAR = 0xc0000082,
+  FMASK = 0xc0000084,
+  FS_BASE = 0xc0000100,
+  KERNEL_GS_BASE = 0xc0000102,
+  TSC_AUX = 0xc0000103
 };
 
 constexpr uint64_t non_canonical = 0x0000'8000'0000'0000, highest_lower = 0x0000'7fff'ffff'ffff,
@@ -43,10 +62,12 @@ constexpr uint64_t non_canonical = 0x0000'8000'0000'0000, highest_lower = 0x0000
 
 TEST_CASE("MSRs: all that Linux 6.1 reads at boot is there", "[msr]") {
   Msrs m;
-  for (uint32_t n : {0x10u, 0x17u, 0x1bu, 0x34u, 0x3au, 0x3bu, 0x48u, 0x8bu, 0xceu, 0xfeu, 0x10au, 0x140u, 0x174u, 0x175u, 0x176u,
-                     0x179u, 0x17au, 0x1a0u, 0x1d9u, 0x1dbu, 0x1dcu, 0x1ddu, 0x1deu, 0x200u, 0x20fu, 0x250u, 0x258u, 0x259u, 0x268u,
-                     0x26fu, 0x277u, 0x2ffu, 0x6e0u, 0xda0u, 0xc0000080u, 0xc0000081u, 0xc0000082u, 0xc0000083u, 0xc0000084u,
-                     0xc0000100u, 0xc0000101u, 0xc0000102u, 0xc0000103u})
+  for (uint32_t n :
+       {0x10u,       0x17u,       0x1bu,       0x34u,       0x3au,       0x3bu,       0x48u,      0x8bu,       0xceu,
+        0xfeu,       0x10au,      0x140u,      0x174u,      0x175u,      0x176u,      0x179u,     0x17au,      0x1a0u,
+        0x1d9u,      0x1dbu,      0x1dcu,      0x1ddu,      0x1deu,      0x200u,      0x20fu,     0x250u,      0x258u,
+        0x259u,      0x268u,      0x26fu,      0x277u,      0x2ffu,      0x6e0u,      0xda0u,     0xc0000080u, 0xc0000081u,
+        0xc0000082u, 0xc0000083u, 0xc0000084u, 0xc0000100u, 0xc0000101u, 0xc0000102u, 0xc0000103u})
     m.read(n);
   CHECK(m.write(PRED_CMD, 1));
   CHECK(m.write(FLUSH_CMD, 1));
@@ -73,11 +94,11 @@ TEST_CASE("MSRs: unknown numbers and those of absent features are refused", "[ms
 TEST_CASE("MSRs: EFER's rules", "[msr]") {
   Msrs m;
   uint64_t efer = m.read(EFER);
-  CHECK(efer == 0xd01);                             // SCE, LME, LMA, NXE
-  CHECK_FALSE(m.write(EFER, efer & ~efer::LME));    // paging is on
+  CHECK(efer == 0xd01);                           // SCE, LME, LMA, NXE
+  CHECK_FALSE(m.write(EFER, efer & ~efer::LME));  // paging is on
   CHECK_FALSE(m.write(EFER, efer | 1 << 12));
   CHECK(m.write(EFER, efer & ~(efer::LMA | efer::SCE)));
-  CHECK(m.read(EFER) == 0xd00);                     // LMA stays
+  CHECK(m.read(EFER) == 0xd00);  // LMA stays
   m.cpu.state.cr0 &= ~cr0::PG;
   m.cpu.state.msr.efer = 0;
   CHECK(m.write(EFER, efer::LME | efer::LMA));

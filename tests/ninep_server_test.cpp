@@ -248,26 +248,13 @@ TEST_CASE("9p: nonsense does no harm") {
   for (unsigned round = 0; round < 50'000; ++round) {
     Ask request(types[random() % sizeof types], static_cast<uint16_t>(random()));
     for (unsigned i = 0, fields = random() % 8; i < fields; ++i) switch (random() % 8) {
-        case 0:
-          request << static_cast<uint8_t>(random());
-          break;
-        case 1:
-          request << static_cast<uint16_t>(random() % 20);
-          break;
-        case 2:
-          request << random();
-          break;
-        case 3:
-          request << (uint64_t{random()} << 32 | random());
-          break;
-        case 4:
-          request << uint64_t{random() % 100};
-          break;
-        case 5:
-          request << names[random() % 8];
-          break;
-        default:
-          request << random() % 6;
+        case 0: request << static_cast<uint8_t>(random()); break;
+        case 1: request << static_cast<uint16_t>(random() % 20); break;
+        case 2: request << random(); break;
+        case 3: request << (uint64_t{random()} << 32 | random()); break;
+        case 4: request << uint64_t{random() % 100}; break;
+        case 5: request << names[random() % 8]; break;
+        default: request << random() % 6;
       }
     auto message = request.message();
     if (random() % 16 == 0) message.resize(random() % (message.size() + 1));

@@ -39,8 +39,8 @@ TEST_CASE("physical memory: A device writes RAM on both sides of the video windo
     size_t size;
     bool goes;
   } cases[] = {
-      {0x9fff0, 0x10, true},  {0x9fff0, 0x11, false}, {0x9f000, 0x21000, false}, {0x9f000, 0x40000, false}, {0xa0000, 1, false},
-      {0xbffff, 1, false},    {0xbffff, 2, false},    {0xc0000, 0x10, true},     {0x9fff0, 3 * mib, false},
+      {0x9fff0, 0x10, true}, {0x9fff0, 0x11, false}, {0x9f000, 0x21000, false}, {0x9f000, 0x40000, false}, {0xa0000, 1, false},
+      {0xbffff, 1, false},   {0xbffff, 2, false},    {0xc0000, 0x10, true},     {0x9fff0, 3 * mib, false},
   };
   for (const auto& c : cases) {
     CAPTURE(c.address, c.size);

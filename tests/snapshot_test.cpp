@@ -6,8 +6,8 @@
 #include "tests/tiny_machines.h"
 
 using namespace matryoshka;
-using tiny::configuration, tiny::is_sentence, tiny::Listener, tiny::load, tiny::make, tiny::refusal, tiny::save, tiny::seal, tiny::try_load,
-    tiny::type;
+using tiny::configuration, tiny::is_sentence, tiny::Listener, tiny::load, tiny::make, tiny::refusal, tiny::save, tiny::seal,
+    tiny::try_load, tiny::type;
 
 namespace {
 
@@ -18,12 +18,14 @@ std::vector<DriveConfig> drives() { return {drive("disk")}; }
 
 // Fills a page with zeroes and with ones in turns, 1,029 ticks each.
 Bytes blinking(uint32_t) {
-  return {0x31, 0xdb,                                                                      // xor ebx, ebx
-          0x89, 0xd8, 0xbf, 0, 0, 0x20, 0, 0xb9, 0, 4, 0, 0, 0xf3, 0xab, 0xf7, 0xd3, 0xeb, 0xee};  // fill [200000h] with ebx; not ebx; again
+  return {0x31, 0xdb,  // xor ebx, ebx
+          0x89, 0xd8, 0xbf, 0,    0,    0x20, 0,    0xb9, 0,
+          4,    0,    0,    0xf3, 0xab, 0xf7, 0xd3, 0xeb, 0xee};  // fill [200000h] with ebx; not ebx; again
 }
 // Sends itself an INIT, and counts on.
 Bytes initializing(uint32_t) {
-  return tiny::operator+(Bytes{0xc7, 0x05, 0x10, 0x03, 0xe0, 0xfe, 0, 0, 0, 0}, Bytes{0xc7, 0x05, 0x00, 0x03, 0xe0, 0xfe, 0, 0x45, 0, 0, 0x40, 0xeb, 0xfd});
+  return tiny::operator+(Bytes{0xc7, 0x05, 0x10, 0x03, 0xe0, 0xfe, 0, 0, 0, 0},
+                         Bytes{0xc7, 0x05, 0x00, 0x03, 0xe0, 0xfe, 0, 0x45, 0, 0, 0x40, 0xeb, 0xfd});
 }
 
 void go_on_alike(Machine& one, Machine& other) {
@@ -40,7 +42,8 @@ void go_on_alike(Machine& one, Machine& other) {
 
 TEST_CASE("snapshot: A loaded snapshot goes on as the saved machine does", "[snapshot]") {
   // Ticks to save at: at the start, within REP STOS, MOVS and SCAS, between, after a while.
-  const uint64_t at = GENERATE(uint64_t{0}, uint64_t{2}, uint64_t{300}, uint64_t{747}, uint64_t{1200}, uint64_t{1700}, uint64_t{54'321});
+  const uint64_t at =
+      GENERATE(uint64_t{0}, uint64_t{2}, uint64_t{300}, uint64_t{747}, uint64_t{1200}, uint64_t{1700}, uint64_t{54'321});
   CAPTURE(at);
   Listener first, second;
   auto saved = make(tiny::churning, first);
@@ -214,7 +217,8 @@ TEST_CASE("snapshot: A base that is none, or another, or missing", "[snapshot][h
   const Bytes file = save(*machine, changes), other = save(*machine);
   CHECK(refusal(file, {{}, base}) == "");
   CHECK(refusal(file) == "It holds only the changes since another snapshot; give that one as well, with --base FILE.");
-  CHECK(refusal(file, {{}, other}) == "It holds the changes since another snapshot than the one given with --base; give the one that it was made from.");
+  CHECK(refusal(file, {{}, other}) ==
+        "It holds the changes since another snapshot than the one given with --base; give the one that it was made from.");
   CHECK(refusal(file, {{}, file}) == "It holds only changes itself; give the whole snapshot that they belong to.");
   CHECK(refusal(other, {{}, base}) == "It is a whole snapshot, which has no base; leave --base away.");
   CHECK(refusal(file, {{}, Bytes(base.begin(), base.end() - 1)}) == "It is incomplete: its end is missing.");
@@ -243,7 +247,8 @@ TEST_CASE("snapshot: A drive that is missing, has changed or is too many", "[sna
   config.drives = drives();
   const Bytes file = save(*make(config, listener));
   CHECK(refusal(file) == "Its drive 'disk' of 4 096 bytes is not in it; give it again with -drive file=FILE.");
-  CHECK(refusal(file, {{drive("disk", 8)}}) == "Its drive 'disk' of 4 096 bytes has changed since it was made; give the file as it was then.");
+  CHECK(refusal(file, {{drive("disk", 8)}}) ==
+        "Its drive 'disk' of 4 096 bytes has changed since it was made; give the file as it was then.");
   CHECK(refusal(file, {{drive("other", 7, 8192)}}) ==
         "Its drive 'disk' of 4 096 bytes is none of those given; give it as it was then with -drive file=FILE.");
   CHECK(refusal(file, {{drive("disk"), drive("spare", 9)}}) ==
@@ -286,8 +291,8 @@ std::vector<Section> sections(const Bytes& s) {
     std::memcpy(&name, &s[at], 4);
     std::memcpy(&length, &s[at + 4 + name + 4], 8);
     const size_t body = at + 4 + name + 4 + 8;
-    found.push_back({std::string(s.begin() + static_cast<ptrdiff_t>(at) + 4, s.begin() + static_cast<ptrdiff_t>(at) + 4 + name), at, body,
-                     body + length});
+    found.push_back({std::string(s.begin() + static_cast<ptrdiff_t>(at) + 4, s.begin() + static_cast<ptrdiff_t>(at) + 4 + name),
+                     at, body, body + length});
     at = body + length;
   }
   return found;

@@ -24,11 +24,8 @@ int memory_operand(const Row& row, unsigned& bytes) {
       case OperandClass::xmm_rm:
       case OperandClass::mmx_rm:
       case OperandClass::general_rm:
-      case OperandClass::memory_only:
-        bytes = bits_of_size(list.operand[i].size, 32) / 8;
-        return static_cast<int>(i);
-      default:
-        break;
+      case OperandClass::memory_only: bytes = bits_of_size(list.operand[i].size, 32) / 8; return static_cast<int>(i);
+      default: break;
     }
   return -1;
 }
@@ -152,16 +149,11 @@ TEST_CASE("SIMD rows ask for the state that they use", "[sse]") {
     for (unsigned i = 0; i < list.count; ++i) switch (list.operand[i].kind) {
         case OperandClass::xmm_reg:
         case OperandClass::xmm_rm:
-        case OperandClass::xmm_register_rm:
-          xmm = true;
-          break;
+        case OperandClass::xmm_register_rm: xmm = true; break;
         case OperandClass::mmx_reg:
         case OperandClass::mmx_rm:
-        case OperandClass::mmx_register_rm:
-          mmx = true;
-          break;
-        default:
-          break;
+        case OperandClass::mmx_register_rm: mmx = true; break;
+        default: break;
       }
     if (std::string_view(row.mnemonic).ends_with("MXCSR")) xmm = true;
     if (general_only.count(row.mnemonic)) xmm = mmx = false;

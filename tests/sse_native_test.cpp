@@ -19,21 +19,14 @@ class Operands {
   uint64_t quadword() {
     uint64_t r = random_();
     switch (r & 7) {
-      case 0:
-        return random_();
-      case 1:
-        return binary64(r >> 8);
-      case 2:
-        return binary64(r >> 8);
+      case 0: return random_();
+      case 1: return binary64(r >> 8);
+      case 2: return binary64(r >> 8);
       case 3:
-      case 4:
-        return binary32(r >> 8) | uint64_t{binary32(random_())} << 32;
-      case 5:
-        return bytes(random_());
-      case 6:
-        return random_() & random_() & random_();
-      default:
-        return uint64_t{1} << (r >> 8 & 63);
+      case 4: return binary32(r >> 8) | uint64_t{binary32(random_())} << 32;
+      case 5: return bytes(random_());
+      case 6: return random_() & random_() & random_();
+      default: return uint64_t{1} << (r >> 8 & 63);
     }
   }
   SimdState state() {

@@ -22,14 +22,15 @@ inline Bytes le32(uint32_t n) {
 
 inline Image multiboot(const Code& code) {
   constexpr uint32_t base = 0x100000, header = 32, magic = 0x1badb002, flags = 0x10000;
-  return {"guest", le32(magic) + le32(flags) + le32(0u - magic - flags) + le32(base) + le32(base) + le32(0) + le32(0) + le32(base + header) +
-                       code(base + header)};
+  return {"guest", le32(magic) + le32(flags) + le32(0u - magic - flags) + le32(base) + le32(base) + le32(0) + le32(0) +
+                       le32(base + header) + code(base + header)};
 }
 
 // Writes a text to COM1, then goes on.
 inline Code printing(const std::string& text, const Code& next) {
   return [=](uint32_t address) {
-    const Bytes code = Bytes{0xeb, static_cast<uint8_t>(text.size() + 1)} + Bytes(text.begin(), text.end()) + Bytes{0} +  // jmp over it
+    const Bytes code = Bytes{0xeb, static_cast<uint8_t>(text.size() + 1)} + Bytes(text.begin(), text.end()) +
+                       Bytes{0} +                                                     // jmp over it
                        Bytes{0xbe} + le32(address + 2) + Bytes{0xba} + le32(0x3f8) +  // mov esi, text; mov edx, COM1
                        Bytes{0xac, 0x84, 0xc0, 0x74, 0x03, 0xee, 0xeb, 0xf8};         // lodsb; out dx, al; until a zero
     return code + next(address + static_cast<uint32_t>(code.size()));
@@ -53,10 +54,10 @@ inline Bytes echoing(uint32_t address) {
 }
 // Fills, copies and searches memory without end, with the TSC mixed in.
 inline Bytes churning(uint32_t) {
-  return Bytes{0xbf} + le32(0x200000) + Bytes{0xb9} + le32(700) + Bytes{0x0f, 0x31, 0xfc, 0xf3, 0xab} +        // rep stosd of the TSC
+  return Bytes{0xbf} + le32(0x200000) + Bytes{0xb9} + le32(700) + Bytes{0x0f, 0x31, 0xfc, 0xf3, 0xab} +  // rep stosd of the TSC
          Bytes{0xbe} + le32(0x200004) + Bytes{0xbf} + le32(0x201000) + Bytes{0xb9} + le32(900) + Bytes{0xf3, 0xa5} +  // rep movsd
-         Bytes{0xbf} + le32(0x201003) + Bytes{0xb9} + le32(300) + Bytes{0xf3, 0xae} +                             // repe scasb
-         Bytes{0x43, 0xeb, 0xd1};                                                                                // inc ebx; again
+         Bytes{0xbf} + le32(0x201003) + Bytes{0xb9} + le32(300) + Bytes{0xf3, 0xae} +  // repe scasb
+         Bytes{0x43, 0xeb, 0xd1};                                                      // inc ebx; again
 }
 
 }  // namespace matryoshka::tiny

@@ -44,8 +44,7 @@ class Evaluator {
     unsigned size = e.bits / 8;
     uint64_t linear;
     switch (e.kind) {
-      case EffectKind::load:
-        return operand(e, AccessKind::read, linear) && cpu_.mmu.load_slow(linear, &loaded_[number], size);
+      case EffectKind::load: return operand(e, AccessKind::read, linear) && cpu_.mmu.load_slow(linear, &loaded_[number], size);
       case EffectKind::load_for_store:
         if (!operand(e, AccessKind::write, linear) || !cpu_.mmu.load_for_store_slow(linear, &loaded_[number], size)) return false;
         places_[number] = linear;
@@ -66,21 +65,17 @@ class Evaluator {
         return cpu_.stack_address(value(e.address), size, AccessKind::write, linear) &&
                (cpu_.mmu.store_slow(linear, &v, size) || cpu_.stack_fault());
       }
-      case EffectKind::set_gpr:
-        return s.gpr[e.number] = value(e.value), true;
+      case EffectKind::set_gpr: return s.gpr[e.number] = value(e.value), true;
       case EffectKind::set_flags: {
         uint64_t result = value(e.value), aux = value(e.second);
         s.flags = {static_cast<int64_t>(result), aux};
         return true;
       }
-      case EffectKind::set_direction_flag:
-        s.system_flags = (s.system_flags & ~rflags::DF) | value(e.value) << 10;
-        return true;
+      case EffectKind::set_direction_flag: s.system_flags = (s.system_flags & ~rflags::DF) | value(e.value) << 10; return true;
       case EffectKind::fault_if:
         if (!value(e.condition)) return true;
         return e.number == GP_vector ? cpu_.fault.raise(GP_vector, 0) : cpu_.fault.raise(e.number);
-      case EffectKind::check_target:
-        return cpu_.target_allowed(value(e.value)) || cpu_.fault.raise(GP_vector, 0);
+      case EffectKind::check_target: return cpu_.target_allowed(value(e.value)) || cpu_.fault.raise(GP_vector, 0);
       case EffectKind::branch:
         if (!value(e.condition)) return true;
         [[fallthrough]];
@@ -112,66 +107,37 @@ class Evaluator {
     // A shift by 64 or more has no meaning in any engine, so no text may ask for one that is used.
     auto count = [&]() -> unsigned { return b() < 64 ? static_cast<unsigned>(b()) : (overlong_ = true, 0u); };
     switch (n.op) {
-      case Operator::constant:
-        return n.constant;
-      case Operator::gpr:
-        return start_.gpr[n.constant];
-      case Operator::flag_result:
-        return static_cast<uint64_t>(start_.flags.result);
-      case Operator::flag_aux:
-        return start_.flags.aux;
-      case Operator::direction_flag:
-        return start_.system_flags >> 10 & 1;
-      case Operator::next_rip:
-        return start_.rip + op_.length;
-      case Operator::loaded:
-        return loaded_[n.constant];
-      case Operator::out_of_bounds:
-        return !cpu_.target_allowed(a());
-      case Operator::add:
-        return a() + b();
-      case Operator::subtract:
-        return a() - b();
-      case Operator::multiply:
-        return a() * b();
-      case Operator::multiply_high:
-        return static_cast<uint64_t>(static_cast<unsigned __int128>(a()) * b() >> 64);
+      case Operator::constant: return n.constant;
+      case Operator::gpr: return start_.gpr[n.constant];
+      case Operator::flag_result: return static_cast<uint64_t>(start_.flags.result);
+      case Operator::flag_aux: return start_.flags.aux;
+      case Operator::direction_flag: return start_.system_flags >> 10 & 1;
+      case Operator::next_rip: return start_.rip + op_.length;
+      case Operator::loaded: return loaded_[n.constant];
+      case Operator::out_of_bounds: return !cpu_.target_allowed(a());
+      case Operator::add: return a() + b();
+      case Operator::subtract: return a() - b();
+      case Operator::multiply: return a() * b();
+      case Operator::multiply_high: return static_cast<uint64_t>(static_cast<unsigned __int128>(a()) * b() >> 64);
       case Operator::multiply_high_signed:
         return static_cast<uint64_t>(static_cast<__int128>(as_signed(a())) * as_signed(b()) >> 64);
-      case Operator::and_:
-        return a() & b();
-      case Operator::or_:
-        return a() | b();
-      case Operator::xor_:
-        return a() ^ b();
-      case Operator::not_:
-        return ~a();
-      case Operator::shift_left:
-        return a() << count();
-      case Operator::shift_right:
-        return a() >> count();
-      case Operator::arithmetic_shift_right:
-        return static_cast<uint64_t>(as_signed(a()) >> count());
-      case Operator::equal:
-        return a() == b();
-      case Operator::not_equal:
-        return a() != b();
-      case Operator::less:
-        return a() < b();
-      case Operator::greater_or_equal:
-        return a() >= b();
-      case Operator::less_signed:
-        return as_signed(a()) < as_signed(b());
-      case Operator::select:
-        return value(n.c) ? a() : b();
-      case Operator::count_leading_zeros:
-        return a() == 0 ? 64 : static_cast<uint64_t>(__builtin_clzll(a()));
-      case Operator::count_trailing_zeros:
-        return a() == 0 ? 64 : static_cast<uint64_t>(__builtin_ctzll(a()));
-      case Operator::count_ones:
-        return static_cast<uint64_t>(__builtin_popcountll(a()));
-      case Operator::reverse_bytes:
-        return __builtin_bswap64(a());
+      case Operator::and_: return a() & b();
+      case Operator::or_: return a() | b();
+      case Operator::xor_: return a() ^ b();
+      case Operator::not_: return ~a();
+      case Operator::shift_left: return a() << count();
+      case Operator::shift_right: return a() >> count();
+      case Operator::arithmetic_shift_right: return static_cast<uint64_t>(as_signed(a()) >> count());
+      case Operator::equal: return a() == b();
+      case Operator::not_equal: return a() != b();
+      case Operator::less: return a() < b();
+      case Operator::greater_or_equal: return a() >= b();
+      case Operator::less_signed: return as_signed(a()) < as_signed(b());
+      case Operator::select: return value(n.c) ? a() : b();
+      case Operator::count_leading_zeros: return a() == 0 ? 64 : static_cast<uint64_t>(__builtin_clzll(a()));
+      case Operator::count_trailing_zeros: return a() == 0 ? 64 : static_cast<uint64_t>(__builtin_ctzll(a()));
+      case Operator::count_ones: return static_cast<uint64_t>(__builtin_popcountll(a()));
+      case Operator::reverse_bytes: return __builtin_bswap64(a());
     }
     std::abort();
   }

@@ -167,14 +167,10 @@ inline void rampage(VirtioBoard& board, VirtioDriver& driver, uint8_t slot, unsi
   std::mt19937 random(seed);
   auto some_address = [&]() -> uint64_t {
     switch (random() % 6) {
-      case 0:
-        return random();
-      case 1:
-        return ~uint64_t{0} - random() % 64;
-      case 2:
-        return board.memory.data.size() - random() % 64;
-      default:
-        return random() % board.memory.data.size();
+      case 0: return random();
+      case 1: return ~uint64_t{0} - random() % 64;
+      case 2: return board.memory.data.size() - random() % 64;
+      default: return random() % board.memory.data.size();
     }
   };
   for (unsigned round = 0; round < rounds; ++round) {

@@ -1,8 +1,8 @@
 // The regions that exist: where they stand in the table, what they were made from, and how they lead to each other.
 //
-// Slots are given out in a ring. When it comes round, the oldest regions make room, so memory is bounded and nothing is ever wiped
-// whole. A region that is dropped (its bytes were written, its slot is wanted) is unlinked by writing to the cells that lead to
-// it. It may be running at that moment, so what it points at is freed only when nothing runs.
+// Slots are given out in a ring. When it comes round, the oldest regions make room, so memory is bounded and nothing is ever
+// wiped whole. A region that is dropped (its bytes were written, its slot is wanted) is unlinked by writing to the cells that
+// lead to it. It may be running at that moment, so what it points at is freed only when nothing runs.
 #pragma once
 
 #include <cstdint>
@@ -20,10 +20,10 @@ namespace matryoshka::jit {
 struct Translation {
   RegionKey key;
   std::vector<CodePageUse> pages;
-  uint32_t slot = 0;          // 0 until it has been compiled
+  uint32_t slot = 0;  // 0 until it has been compiled
   unsigned instructions = 0;
-  std::deque<LinkCell> cells; // its own exits; their addresses stay
-  std::deque<Op> ops;         // that its helpers are called with
+  std::deque<LinkCell> cells;  // its own exits; their addresses stay
+  std::deque<Op> ops;          // that its helpers are called with
   LinkCell* leading_here = nullptr;
   uint32_t number = 0;
 };
@@ -52,7 +52,9 @@ class CodeCache {
   uint64_t dropped_count = 0;
 
  private:
-  static uint64_t hash_of(uint64_t physical, uint32_t mode) { return physical ^ uint64_t{mode} << 52; }
+  static uint64_t hash_of(uint64_t physical, uint32_t mode) {
+    return physical ^ uint64_t { mode } << 52;
+  }
   void unlink_from_target(LinkCell& cell);
 
   BlockCache& blocks_;

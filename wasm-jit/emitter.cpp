@@ -1,5 +1,5 @@
-// The control flow of a region as wasm ("Beyond Relooper", Ramsey 2022): the dominator tree is written depth first, a node to which
-// several edges lead forwards stands behind a block that they break out of, and a loop's first node opens a `loop`.
+// The control flow of a region as wasm ("Beyond Relooper", Ramsey 2022): the dominator tree is written depth first, a node to
+// which several edges lead forwards stands behind a block that they break out of, and a loop's first node opens a `loop`.
 //
 // Every way out is a stub behind the function's body, reached by a branch; a stub says where RIP is, by which cell to leave and
 // what the budget still owes, and all of them share one tail that writes registers and flags back. So the hot code has no
@@ -18,8 +18,15 @@ namespace {
 class RegionEmitter {
  public:
   RegionEmitter(const Region& region, const Layout& layout, EmitterHost& host)
-      : region_(region), layout_(layout), host_(host), f_(2), code_(f_.code), steps_(region, layout, host, f_),
-        exit_cell_(f_.new_local(WasmType::i32)), exit_rip_(f_.new_local(WasmType::i64)), exit_checks_(f_.new_local(WasmType::i32)),
+      : region_(region),
+        layout_(layout),
+        host_(host),
+        f_(2),
+        code_(f_.code),
+        steps_(region, layout, host, f_),
+        exit_cell_(f_.new_local(WasmType::i32)),
+        exit_rip_(f_.new_local(WasmType::i64)),
+        exit_checks_(f_.new_local(WasmType::i32)),
         fetch_entry_(f_.new_local(WasmType::i32)) {
     steps_.leave_if = [this](int64_t distance, unsigned done) {
       stub(Wasm::br_if, {.distance = distance, .done = done, .cell = layout_.interpreted_cell});
@@ -130,8 +137,8 @@ class RegionEmitter {
     if (node(n).loops) close();
   }
 
-  // The first instruction on another page: it is where it was, and the fetch TLB knows it, or the interpreter goes on from here and
-  // fetches it.
+  // The first instruction on another page: it is where it was, and the fetch TLB knows it, or the interpreter goes on from here
+  // and fetches it.
   void require_page(const Step& step, int64_t distance) {
     unsigned index = region_.page_of(distance);
     if (pages_known_ >> index & 1) return;
@@ -155,7 +162,9 @@ class RegionEmitter {
     const Node& from = node(n);
     steps_.set_flag_kind();
     switch (from.ending) {
-      case Ending::interpreted: stub(Wasm::br, {.distance = from.end, .done = steps_.done, .cell = layout_.interpreted_cell}); return;
+      case Ending::interpreted:
+        stub(Wasm::br, {.distance = from.end, .done = steps_.done, .cell = layout_.interpreted_cell});
+        return;
       case Ending::indirect: leave_indirectly(); return;
       case Ending::goes: go(n, from.next); return;
       case Ending::returns: {
@@ -210,7 +219,10 @@ class RegionEmitter {
   void jump(Wasm branch, int from, const Edge& e) {
     (void)from;
     if (e.node == Edge::outside) {
-      stub(branch, {.distance = e.distance, .done = steps_.done, .cell = host_.new_cell(), .checks_page = !(pages_known_ >> region_.page_of(e.distance) & 1)});
+      stub(branch, {.distance = e.distance,
+                    .done = steps_.done,
+                    .cell = host_.new_cell(),
+                    .checks_page = !(pages_known_ >> region_.page_of(e.distance) & 1)});
     } else {
       code_.branch(branch, label(Label::Kind::behind, e.node));
     }
@@ -288,7 +300,8 @@ class RegionEmitter {
     code_.i32(JumpEntry::count - 1), code_.op(Wasm::i32_and), code_.i32(sizeof(JumpEntry)), code_.op(Wasm::i32_mul);
     code_.i32(layout_.jumps), code_.op(Wasm::i32_add), code_.set(exit_cell_);
     code_.get(exit_cell_), code_.access(Wasm::i64_load, offsetof(JumpEntry, rip)), code_.get(exit_rip_), code_.op(Wasm::i64_ne);
-    code_.get(exit_cell_), code_.access(Wasm::i32_load, offsetof(JumpEntry, mode)), code_.i32(region_.key.mode), code_.op(Wasm::i32_ne);
+    code_.get(exit_cell_), code_.access(Wasm::i32_load, offsetof(JumpEntry, mode)), code_.i32(region_.key.mode),
+        code_.op(Wasm::i32_ne);
     code_.op(Wasm::i32_or);
     code_.open(Wasm::if_);
     return_cell([&] { code_.i32(layout_.indirect_cell); });
@@ -369,6 +382,8 @@ class RegionEmitter {
 
 }  // namespace
 
-WasmWriter emit(const Region& region, const Layout& layout, EmitterHost& host) { return RegionEmitter(region, layout, host).run(); }
+WasmWriter emit(const Region& region, const Layout& layout, EmitterHost& host) {
+  return RegionEmitter(region, layout, host).run();
+}
 
 }  // namespace matryoshka::jit

@@ -27,7 +27,9 @@ int32_t unlinked(int32_t budget, int32_t cell) {
 }  // namespace
 
 Engine::Engine(Processor& cpu, ModuleHost& host) : cpu_(cpu), host_(host), cache_(cpu.blocks(), cpu.memory, slot_of(&unlinked)) {
-  auto fixed = [](ExitKind kind) { return LinkCell{slot_of(&unlinked), static_cast<uint32_t>(kind), 0, nullptr, nullptr, false}; };
+  auto fixed = [](ExitKind kind) {
+    return LinkCell{slot_of(&unlinked), static_cast<uint32_t>(kind), 0, nullptr, nullptr, false};
+  };
   interpreted_cell_ = fixed(ExitKind::interpreted);
   refused_cell_ = fixed(ExitKind::refused);
   fault_cell_ = fixed(ExitKind::helper_fault);

@@ -1,7 +1,7 @@
 // The second engine: decides what is compiled and when, hands modules to the host, and runs regions.
 //
-// A block that has run often enough is formed into a region and written at once; modules are made of several regions, since a module
-// costs far more than a function. When exactly that happens changes nothing that the guest can see, so it may depend on
+// A block that has run often enough is formed into a region and written at once; modules are made of several regions, since a
+// module costs far more than a function. When exactly that happens changes nothing that the guest can see, so it may depend on
 // anything.
 #pragma once
 
@@ -28,7 +28,8 @@ class ModuleHost {
 struct Statistics {
   uint64_t regions = 0, instructions = 0, modules = 0, bytes = 0, refused = 0, dropped = 0, links = 0;
   uint64_t exits[exit_kinds] = {};
-  std::vector<uint32_t> taken_over = std::vector<uint32_t>(row_count);  // by row: what the interpreter went on with  // by ExitKind
+  std::vector<uint32_t> taken_over =
+      std::vector<uint32_t>(row_count);  // by row: what the interpreter went on with  // by ExitKind
 };
 
 class Engine final : public RegionEngine, private EmitterHost {

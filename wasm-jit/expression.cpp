@@ -72,7 +72,8 @@ Value Graph::push(Operator op, uint64_t constant, Value a, Value b, Value c, uin
   constexpr size_t far = 40;
   for (size_t i = nodes_.size(), end = i > far ? i - far : 0; i-- > end;) {
     const Expression& e = nodes_[i];
-    if (e.op == op && e.constant == constant && e.a == a && e.b == b && e.c == c && e.possible == possible) return static_cast<Value>(i);
+    if (e.op == op && e.constant == constant && e.a == a && e.b == b && e.c == c && e.possible == possible)
+      return static_cast<Value>(i);
   }
   nodes_.push_back({op, constant, a, b, c, possible, 0, no_local});
   return static_cast<Value>(nodes_.size() - 1);
@@ -173,7 +174,8 @@ Value Graph::simplify(Operator op, Value a, Value b, Value c, bool& done) {
         if (left.is(Operator::less)) return is(make(Operator::greater_or_equal, left.a, left.b));
         if (left.is(Operator::greater_or_equal)) return is(make(Operator::less, left.a, left.b));
       }
-      if (fixed && left.is(Operator::xor_) && is_constant(left.b)) return is(make(Operator::xor_, left.a, constant(n ^ nodes_[left.b].constant)));
+      if (fixed && left.is(Operator::xor_) && is_constant(left.b))
+        return is(make(Operator::xor_, left.a, constant(n ^ nodes_[left.b].constant)));
       break;
     case Operator::shift_left:
       if (fixed && n == 0) return is(a);
@@ -183,7 +185,8 @@ Value Graph::simplify(Operator op, Value a, Value b, Value c, bool& done) {
       if (fixed && n == 0) return is(a);
       if (fixed && n < 64 && left.possible >> n == 0) return is(constant(0));
       // The sign of a sign-extended value.
-      if (fixed && n == 63 && left.is(Operator::arithmetic_shift_right) && is_constant(left.b)) return is(make(Operator::shift_right, left.a, b));
+      if (fixed && n == 63 && left.is(Operator::arithmetic_shift_right) && is_constant(left.b))
+        return is(make(Operator::shift_right, left.a, b));
       if (fixed && left.is(Operator::shift_left) && is_constant(left.b) && nodes_[left.b].constant <= n && n < 64) {
         // Up and down again: a smaller shift, and a mask for what fell off.
         uint64_t up = nodes_[left.b].constant;
@@ -198,8 +201,9 @@ Value Graph::simplify(Operator op, Value a, Value b, Value c, bool& done) {
     case Operator::not_equal:
       if (a == b) return is(constant(op == Operator::equal));
       // A sign-extended value is zero when the value is.
-      if (fixed && n == 0 && left.is(Operator::arithmetic_shift_right) && is_constant(left.b) && nodes_[left.a].is(Operator::shift_left) &&
-          nodes_[nodes_[left.a].b].is(Operator::constant) && nodes_[nodes_[left.a].b].constant == nodes_[left.b].constant &&
+      if (fixed && n == 0 && left.is(Operator::arithmetic_shift_right) && is_constant(left.b) &&
+          nodes_[left.a].is(Operator::shift_left) && nodes_[nodes_[left.a].b].is(Operator::constant) &&
+          nodes_[nodes_[left.a].b].constant == nodes_[left.b].constant &&
           fits(nodes_[left.a].a, static_cast<unsigned>(64 - nodes_[left.b].constant)))
         return is(make(op, nodes_[left.a].a, b));
       if (fixed && left.possible == 1 && n <= 1) return is((op == Operator::equal) == (n == 1) ? a : not_(a));

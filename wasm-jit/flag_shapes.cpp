@@ -65,7 +65,10 @@ const Pattern& pattern(FlagState state) {
     std::array<Pattern, FlagState::count> all;
     for (unsigned i = 0; i < FlagState::count; ++i) {
       FlagState s = FlagState::of_index(i);
-      all[i] = s.width == 0 ? pattern_of<8>(s.shape) : s.width == 1 ? pattern_of<16>(s.shape) : s.width == 2 ? pattern_of<32>(s.shape) : pattern_of<64>(s.shape);
+      all[i] = s.width == 0   ? pattern_of<8>(s.shape)
+               : s.width == 1 ? pattern_of<16>(s.shape)
+               : s.width == 2 ? pattern_of<32>(s.shape)
+                              : pattern_of<64>(s.shape);
     }
     return all;
   }();
@@ -80,10 +83,12 @@ struct ConditionPattern {
 template <size_t... Numbers>
 std::array<ConditionPattern, 16> condition_patterns(std::index_sequence<Numbers...>) {
   std::array<ConditionPattern, 16> all;
-  ((void)[&](ConditionPattern& p) {
-    Formula<64> d(p.recording);
-    p.node = flags::holds<static_cast<flags::Condition>(Numbers)>(d).id();
-  }(all[Numbers]), ...);
+  (
+      (void)[&](ConditionPattern & p) {
+        Formula<64> d(p.recording);
+        p.node = flags::holds<static_cast<flags::Condition>(Numbers)>(d).id();
+      }(all[Numbers]),
+      ...);
   return all;
 }
 
@@ -117,7 +122,8 @@ class Matcher {
  private:
   // The same value, be it two nodes: a text may ask for a constant twice.
   bool same(NodeId x, NodeId y) const {
-    return x == y || (r_.nodes[x].op == Operator::constant && r_.nodes[y].op == Operator::constant && r_.nodes[x].constant == r_.nodes[y].constant);
+    return x == y || (r_.nodes[x].op == Operator::constant && r_.nodes[y].op == Operator::constant &&
+                      r_.nodes[x].constant == r_.nodes[y].constant);
   }
   const Recording &p_, &r_;
 };

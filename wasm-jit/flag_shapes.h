@@ -39,12 +39,13 @@ struct FlagState {
 
 struct FlagMatch {
   FlagState state;
-  tree::NodeId a = 0, b = 0;    // nodes of the recording
-  bool keeps_carry = false;     // flag_b is to be CF as it was
+  tree::NodeId a = 0, b = 0;  // nodes of the recording
+  bool keeps_carry = false;   // flag_b is to be CF as it was
 };
 
 // What shape set_flags(result, aux) of this recording has; nothing if none of ours.
-std::optional<FlagMatch> match_flags(const tree::Recording& recording, unsigned width_code, tree::NodeId result, tree::NodeId aux);
+std::optional<FlagMatch> match_flags(const tree::Recording& recording, unsigned width_code, tree::NodeId result,
+                                     tree::NodeId aux);
 
 // Which of the sixteen conditions this node computes from the flags as they were at the start.
 std::optional<flags::Condition> match_condition(const tree::Recording& recording, tree::NodeId node);

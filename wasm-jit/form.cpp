@@ -36,7 +36,9 @@ class Former {
   bool run(const Block& entry) {
     region_.key = {entry.physical, entry.mode};
     region_.mode = mode_;
-    if (!mode_.flat_code || !mode_.flat_data || mode_.code_bits == 16 || mode_.stack_bits == 16 || mode_.stack_bits != mode_.code_bits) return false;
+    if (!mode_.flat_code || !mode_.flat_data || mode_.code_bits == 16 || mode_.stack_bits == 16 ||
+        mode_.stack_bits != mode_.code_bits)
+      return false;
     contexts_.push_back({});
     add_leader({0, 0});
     while (!waiting_.empty()) {

@@ -1,5 +1,5 @@
-// Values as wasm. A guest's 32-bit arithmetic is written with 32-bit instructions: V8 knows that these clear the upper half, so the
-// masks that the texts ask for cost nothing.
+// Values as wasm. A guest's 32-bit arithmetic is written with 32-bit instructions: V8 knows that these clear the upper half, so
+// the masks that the texts ask for cost nothing.
 #include "wasm-jit/function_writer.h"
 
 namespace matryoshka::jit {
@@ -113,9 +113,7 @@ void FunctionWriter::compute_narrow(Value v) {
       return both(Wasm::i32_and);
     case Operator::or_: return both(Wasm::i32_or);
     case Operator::xor_: return both(Wasm::i32_xor);
-    case Operator::not_:
-      narrow(e.a), code.i32(~uint32_t{0});
-      return code.op(Wasm::i32_xor);
+    case Operator::not_: narrow(e.a), code.i32(~uint32_t{0}); return code.op(Wasm::i32_xor);
     case Operator::shift_left: return both(Wasm::i32_shl);
     case Operator::shift_right: return both(Wasm::i32_shr_u);
     case Operator::equal: return comparison(e, Wasm::i64_eq, Wasm::i32_eq);
@@ -131,9 +129,7 @@ void FunctionWriter::compute_narrow(Value v) {
       }
       wide(e.a), wide(e.b);
       return code.op(Wasm::i64_lt_s);
-    case Operator::select:
-      narrow(e.a), narrow(e.b), condition(e.c);
-      return code.op(Wasm::select);
+    case Operator::select: narrow(e.a), narrow(e.b), condition(e.c); return code.op(Wasm::select);
     default: code.op(Wasm::unreachable);
   }
 }
@@ -167,9 +163,7 @@ void FunctionWriter::compute(Value v) {
     case Operator::and_: return both(Wasm::i64_and);
     case Operator::or_: return both(Wasm::i64_or);
     case Operator::xor_: return both(Wasm::i64_xor);
-    case Operator::not_:
-      wide(e.a), code.i64(~uint64_t{0});
-      return code.op(Wasm::i64_xor);
+    case Operator::not_: wide(e.a), code.i64(~uint64_t{0}); return code.op(Wasm::i64_xor);
     case Operator::shift_left: return both(Wasm::i64_shl);
     case Operator::shift_right: return both(Wasm::i64_shr_u);
     case Operator::arithmetic_shift_right:
@@ -183,21 +177,11 @@ void FunctionWriter::compute(Value v) {
     case Operator::not_equal:
     case Operator::less:
     case Operator::greater_or_equal:
-    case Operator::less_signed:
-      compute_narrow(v);
-      return code.op(Wasm::i64_extend_i32_u);
-    case Operator::select:
-      wide(e.a), wide(e.b), condition(e.c);
-      return code.op(Wasm::select);
-    case Operator::count_leading_zeros:
-      wide(e.a);
-      return code.op(Wasm::i64_clz);
-    case Operator::count_trailing_zeros:
-      wide(e.a);
-      return code.op(Wasm::i64_ctz);
-    case Operator::count_ones:
-      wide(e.a);
-      return code.op(Wasm::i64_popcnt);
+    case Operator::less_signed: compute_narrow(v); return code.op(Wasm::i64_extend_i32_u);
+    case Operator::select: wide(e.a), wide(e.b), condition(e.c); return code.op(Wasm::select);
+    case Operator::count_leading_zeros: wide(e.a); return code.op(Wasm::i64_clz);
+    case Operator::count_trailing_zeros: wide(e.a); return code.op(Wasm::i64_ctz);
+    case Operator::count_ones: wide(e.a); return code.op(Wasm::i64_popcnt);
     case Operator::reverse_bytes: return reverse_bytes(e.a);
     default: code.op(Wasm::unreachable);
   }

@@ -30,16 +30,19 @@ struct JumpEntry {
   uint64_t rip;
 
   static constexpr uint32_t count = 2048, hash_shift = 11;
-  static uint32_t hash(uint64_t rip) { return (static_cast<uint32_t>(rip) ^ static_cast<uint32_t>(rip) >> hash_shift) & (count - 1); }
+  static uint32_t hash(uint64_t rip) {
+    return (static_cast<uint32_t>(rip) ^ static_cast<uint32_t>(rip) >> hash_shift) & (count - 1);
+  }
 };
-static_assert(offsetof(JumpEntry, slot) == offsetof(LinkCell, slot) && offsetof(JumpEntry, physical_page) == offsetof(LinkCell, physical_page));
+static_assert(offsetof(JumpEntry, slot) == offsetof(LinkCell, slot) &&
+              offsetof(JumpEntry, physical_page) == offsetof(LinkCell, physical_page));
 
 enum class ExitKind : uint32_t {
-  next,         // goes on at RIP
-  interpreted,  // what stands at RIP must be interpreted: a slow memory access, a row of kind leave
-  refused,      // nothing was done: the budget is too small, or one of its pages is not in the fetch TLB
-  helper_fault, // the helper of the Op in fault_op has faulted
-  indirect      // goes on at RIP, wherever that is
+  next,          // goes on at RIP
+  interpreted,   // what stands at RIP must be interpreted: a slow memory access, a row of kind leave
+  refused,       // nothing was done: the budget is too small, or one of its pages is not in the fetch TLB
+  helper_fault,  // the helper of the Op in fault_op has faulted
+  indirect       // goes on at RIP, wherever that is
 };
 inline constexpr unsigned exit_kinds = 5;
 inline constexpr const char* exit_names[exit_kinds] = {"next", "interpreted", "refused", "helper_fault", "indirect"};
@@ -47,15 +50,15 @@ inline constexpr const char* exit_names[exit_kinds] = {"next", "interpreted", "r
 struct Layout {
   Address gpr = 0, rip = 0, flag_result = 0, flag_aux = 0, system_flags = 0;
   Address segment_base = 0;
-  Address attention = 0;     // a byte
+  Address attention = 0;  // a byte
   Address data_tlb = 0, code_tlb = 0;
   Address processor = 0;
   Address block_ops = 0, block_rip = 0, block_ticks = 0;
-  Address end_ticks = 0;     // the tick count at which the budget is used up
+  Address end_ticks = 0;  // the tick count at which the budget is used up
   Address budget_left = 0;
   Address fault_op = 0;
   Address interpreted_cell = 0, refused_cell = 0, fault_cell = 0, indirect_cell = 0;
-  Address jumps = 0;         // JumpEntry[]
+  Address jumps = 0;  // JumpEntry[]
   unsigned canonical_unused = 16;
   bool tail_calls = true;
 };

@@ -19,7 +19,8 @@ bool run(tree::AnyWidth& d) {
 template <unsigned Id>
 constexpr TextFunction text_of() {
   constexpr unsigned row = Id >> 2;
-  if constexpr (rows[row].kind == Kind::kind_inline && (id_exists(row * 8 + (Id & 3) * 2) || id_exists(row * 8 + (Id & 3) * 2 + 1)))
+  if constexpr (rows[row].kind == Kind::kind_inline &&
+                (id_exists(row * 8 + (Id & 3) * 2) || id_exists(row * 8 + (Id & 3) * 2 + 1)))
     return &run<row, (8u << (Id & 3))>;
   else
     return nullptr;

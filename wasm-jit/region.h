@@ -25,8 +25,8 @@ struct RegionKey {
 struct Step {
   enum class Kind : uint8_t { text, helper };
   Kind kind;
-  int64_t start, end;  // distances of its first byte and of the byte behind it
-  Op op;               // lowered as a block of its own
+  int64_t start, end;         // distances of its first byte and of the byte behind it
+  Op op;                      // lowered as a block of its own
   tree::Recording recording;  // of a text
 };
 
@@ -53,9 +53,9 @@ struct Node {
   // Set by arrange().
   std::vector<int> before;  // nodes that lead here, forwards
   int dominator = -1;
-  bool loops = false;       // some edge comes back here
-  unsigned longest = 0;     // instructions on the longest way to the next check of the budget
-  uint32_t pages_known = 0; // of Region::pages, by index: those that every way here has gone through
+  bool loops = false;        // some edge comes back here
+  unsigned longest = 0;      // instructions on the longest way to the next check of the budget
+  uint32_t pages_known = 0;  // of Region::pages, by index: those that every way here has gone through
 };
 
 struct CodePageUse {

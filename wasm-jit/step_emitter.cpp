@@ -8,7 +8,8 @@ using tree::NodeId;
 
 namespace {
 constexpr uint32_t tag_read = 0, tag_write = 8, tag_addend = 16;
-static_assert(offsetof(TlbEntry, read_tag) == tag_read && offsetof(TlbEntry, write_tag) == tag_write && offsetof(TlbEntry, addend) == tag_addend);
+static_assert(offsetof(TlbEntry, read_tag) == tag_read && offsetof(TlbEntry, write_tag) == tag_write &&
+              offsetof(TlbEntry, addend) == tag_addend);
 
 constexpr uint64_t mask_of(unsigned bits) { return tree::Computation::mask_of(bits); }
 unsigned width_code(const Op& op) { return op.id >> 1 & 3; }
@@ -76,8 +77,7 @@ void StepEmitter::text(const Step& step) {
 template <class Visit>
 void StepEmitter::for_each_use(Visit visit) const {
   auto use = [&](NodeId id) { visit(recording_->nodes[id]); };
-  for (const tree::Node& n : recording_->nodes)
-    switch (n.op) {
+  for (const tree::Node& n : recording_->nodes) switch (n.op) {
       case Operator::constant:
       case Operator::gpr:
       case Operator::flag_result:
@@ -136,9 +136,9 @@ Value StepEmitter::import(NodeId id) {
 Value StepEmitter::flag_word(bool aux) {
   FlagState s = flags.state();
   Value a = s.shape == Shape::plain ? f_.graph.local(flag_result_) : f_.graph.local(flag_a_, mask_of(s.bits()));
-  Value b = s.shape == Shape::plain                                          ? f_.graph.local(flag_aux_)
+  Value b = s.shape == Shape::plain                                      ? f_.graph.local(flag_aux_)
             : s.shape == Shape::increment || s.shape == Shape::decrement ? f_.graph.local(flag_b_, 1)
-                                                                             : f_.graph.local(flag_b_, mask_of(s.bits()));
+                                                                         : f_.graph.local(flag_b_, mask_of(s.bits()));
   FlagWords words = flag_words(f_.graph, s, a, b);
   return aux ? words.aux : words.result;
 }
@@ -390,7 +390,8 @@ void StepEmitter::make_flags_plain() {
     }
     f_.next_instruction();
     bool kept = s.shape == Shape::increment || s.shape == Shape::decrement;
-    FlagWords words = flag_words(f_.graph, s, f_.graph.local(flag_a_, mask_of(s.bits())), f_.graph.local(flag_b_, kept ? 1 : mask_of(s.bits())));
+    FlagWords words = flag_words(f_.graph, s, f_.graph.local(flag_a_, mask_of(s.bits())),
+                                 f_.graph.local(flag_b_, kept ? 1 : mask_of(s.bits())));
     f_.want(words.result), f_.want(words.aux);
     f_.wide(words.result), f_.wide(words.aux);
     code_.set(flag_aux_), code_.set(flag_result_);
@@ -450,8 +451,8 @@ void StepEmitter::note_fault(const Step& step, Address op, unsigned done_before)
   code_.i32(0), code_.i32(op), code_.access(Wasm::i32_store, layout_.fault_op);
 }
 
-// A helper finds what it needs as the interpreter would have left it: registers and flags in memory, and the block's bookkeeping as
-// if the instruction were a block of its own.
+// A helper finds what it needs as the interpreter would have left it: registers and flags in memory, and the block's bookkeeping
+// as if the instruction were a block of its own.
 void StepEmitter::helper(const Step& step) {
   Needs needs = needs_of(step.op);
   if (needs.flags) {
@@ -487,7 +488,8 @@ WasmWriter StepEmitter::load_registers(uint16_t which, bool with_flags) const {
 
 void StepEmitter::store_registers(uint16_t which) {
   for (unsigned n = 0; n < 16; ++n)
-    if (gpr_[n] && changed_[n] && which >> n & 1) code_.i32(0), code_.get(*gpr_[n]), code_.access(Wasm::i64_store, layout_.gpr + 8 * n);
+    if (gpr_[n] && changed_[n] && which >> n & 1)
+      code_.i32(0), code_.get(*gpr_[n]), code_.access(Wasm::i64_store, layout_.gpr + 8 * n);
 }
 
 void StepEmitter::store_flags(uint32_t shapes) {

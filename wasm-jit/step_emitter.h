@@ -1,8 +1,8 @@
 // One instruction at a time: what its recording says, as wasm.
 //
-// Guest registers stand in wasm locals that are true at each instruction's start, so an instruction which cannot go on (its page is
-// not in the TLB) leaves the region as if it had never begun, and the interpreter does it. For that, everything that may
-// leave comes before everything that changes state: first all of an instruction's values, then its locals are set.
+// Guest registers stand in wasm locals that are true at each instruction's start, so an instruction which cannot go on (its page
+// is not in the TLB) leaves the region as if it had never begun, and the interpreter does it. For that, everything that may leave
+// comes before everything that changes state: first all of an instruction's values, then its locals are set.
 #pragma once
 
 #include <array>
@@ -53,7 +53,7 @@ class StepEmitter {
   void store_flags(uint32_t shapes);
 
   static constexpr uint32_t budget = 0, given_cell = 1;  // parameters
-  const uint32_t base;  // the entry's RIP
+  const uint32_t base;                                   // the entry's RIP
   const uint32_t flag_kind;
 
  private:
@@ -99,7 +99,7 @@ class StepEmitter {
   std::array<bool, 16> changed_{};
   bool flags_used_ = false, flags_changed_ = false;
   const uint32_t flag_result_, flag_aux_, flag_a_, flag_b_;
-  uint32_t entry_;      // TLB entry of the access at hand
+  uint32_t entry_;  // TLB entry of the access at hand
   std::optional<uint32_t> condition_, target_;
 
   // Of the instruction at hand

@@ -9,6 +9,7 @@
 namespace matryoshka::jit {
 
 // The instructions that regions are made of.
+// clang-format off
 enum class Wasm : uint8_t {
   unreachable = 0x00, block = 0x02, loop = 0x03, if_ = 0x04, else_ = 0x05, end = 0x0b, br = 0x0c, br_if = 0x0d, br_table = 0x0e,
   return_ = 0x0f, call_indirect = 0x11, return_call_indirect = 0x13, drop = 0x1a, select = 0x1b,
@@ -25,6 +26,7 @@ enum class Wasm : uint8_t {
   i32_wrap_i64 = 0xa7, i64_extend_i32_s = 0xac, i64_extend_i32_u = 0xad, i64_extend8_s = 0xc2, i64_extend16_s = 0xc3,
   i64_extend32_s = 0xc4
 };
+// clang-format on
 
 enum class WasmType : uint8_t { none = 0x40, i32 = 0x7f, i64 = 0x7e };
 

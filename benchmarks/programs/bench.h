@@ -26,13 +26,13 @@ static inline uint32_t bench_random(void) {
   return bench_random_state ^= bench_random_state << 5;
 }
 
-#define BENCH_MAIN(name)                                                                      \
-  int main(int argc, char **argv) {                                                           \
-    unsigned scale = argc > 1 ? (unsigned)atoi(argv[1]) : 1;                                  \
-    double start = bench_now();                                                               \
-    uint64_t check = bench_run(scale);                                                        \
-    printf("BENCH %s %.1f %llx\n", name, bench_now() - start, (unsigned long long)check);     \
-    return 0;                                                                                 \
+#define BENCH_MAIN(name)                                                                  \
+  int main(int argc, char** argv) {                                                       \
+    unsigned scale = argc > 1 ? (unsigned)atoi(argv[1]) : 1;                              \
+    double start = bench_now();                                                           \
+    uint64_t check = bench_run(scale);                                                    \
+    printf("BENCH %s %.1f %llx\n", name, bench_now() - start, (unsigned long long)check); \
+    return 0;                                                                             \
   }
 
 #endif

@@ -164,9 +164,7 @@ class Concrete {
     if (condition) return jump(target);
     return true;
   }
-  [[nodiscard]] bool target_allowed(Value target) {
-    return cpu.target_allowed(target & mask()) || cpu.fault.raise(GP_vector, 0);
-  }
+  [[nodiscard]] bool target_allowed(Value target) { return cpu.target_allowed(target & mask()) || cpu.fault.raise(GP_vector, 0); }
   Value out_of_bounds(Value target) const { return !cpu.target_allowed(target); }
   // CX, ECX or RCX, by the address size.
   Value counter() const { return cpu.state.gpr[RCX] & op.address_mask(); }
@@ -203,7 +201,8 @@ class Concrete {
   Value read_register(Operand<N> which) const {
     constexpr OperandSpec o = operands.operand[N];
     constexpr unsigned bits = bits_of(which);
-    if constexpr (o.kind == OperandClass::general_rm || o.kind == OperandClass::general_opcode || o.kind == OperandClass::register_rm)
+    if constexpr (o.kind == OperandClass::general_rm || o.kind == OperandClass::general_opcode ||
+                  o.kind == OperandClass::register_rm)
       return read_general<bits>(op.rm);
     else if constexpr (o.kind == OperandClass::general_reg)
       return read_general<bits>(op.reg);
@@ -222,7 +221,8 @@ class Concrete {
   void write_register(Operand<N> which, Value v) {
     constexpr OperandSpec o = operands.operand[N];
     constexpr unsigned bits = bits_of(which);
-    if constexpr (o.kind == OperandClass::general_rm || o.kind == OperandClass::general_opcode || o.kind == OperandClass::register_rm)
+    if constexpr (o.kind == OperandClass::general_rm || o.kind == OperandClass::general_opcode ||
+                  o.kind == OperandClass::register_rm)
       write_general<bits>(op.rm, v);
     else if constexpr (o.kind == OperandClass::general_reg)
       write_general<bits>(op.reg, v);
@@ -255,7 +255,8 @@ class Concrete {
 template <unsigned R, unsigned W, bool M>
 template <unsigned Bits>
 struct Concrete<R, W, M>::Cell {
-  using type = std::conditional_t<Bits == 8, uint8_t, std::conditional_t<Bits == 16, uint16_t, std::conditional_t<Bits == 32, uint32_t, uint64_t>>>;
+  using type = std::conditional_t<Bits == 8, uint8_t,
+                                  std::conditional_t<Bits == 16, uint16_t, std::conditional_t<Bits == 32, uint32_t, uint64_t>>>;
 };
 
 }  // namespace matryoshka

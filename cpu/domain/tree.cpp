@@ -31,8 +31,7 @@ void Computation::set_flags_if(Value condition, Value result, Value aux) {
 // ---- Operands
 
 AnyWidth::AnyWidth(Recording& recording, const Op& op)
-    : Computation(recording), op_(op), operands_(operands_of(op.row())), width_(8u << (op.id >> 1 & 3)) {
-}
+    : Computation(recording), op_(op), operands_(operands_of(op.row())), width_(8u << (op.id >> 1 & 3)) {}
 
 Value AnyWidth::gpr(unsigned n) {
   if (!(known_ >> n & 1)) gpr_[n] = leaf(Operator::gpr, n), known_ |= 1u << n;
@@ -82,7 +81,8 @@ unsigned AnyWidth::register_offset(unsigned n) const {
 Value AnyWidth::read_operand(unsigned n) {
   if (is_memory(n)) return load(EffectKind::load, operand_bits(n));
   OperandClass k = operands_.operand[n].kind;
-  if (k == OperandClass::immediate || k == OperandClass::relative) return constant(static_cast<uint64_t>(op_.immediate) & mask_of(width_));
+  if (k == OperandClass::immediate || k == OperandClass::relative)
+    return constant(static_cast<uint64_t>(op_.immediate) & mask_of(width_));
   if (k == OperandClass::one) return constant(1);
   unsigned offset = register_offset(n);
   Value whole = gpr(offset / 8);

@@ -41,8 +41,7 @@ Format add_or_subtract(Format a, Format b, bool subtracting, int precision, Envi
   const Class class_a = classify_fields(a), class_b = classify_fields(b);
   if (const auto nan = nan_result(a, class_a, b, class_b, e)) return *nan;
   const bool sign_b = sign_of(b) != subtracting;
-  if (class_a == Class::infinity && class_b == Class::infinity && sign_of(a) != sign_b)
-    return invalid_operation<Format>(e);
+  if (class_a == Class::infinity && class_b == Class::infinity && sign_of(a) != sign_b) return invalid_operation<Format>(e);
   raise_denormal(class_a, class_b, e);
   if (class_a == Class::infinity) return a;
   if (class_b == Class::infinity) return infinity<Format>(sign_b);
@@ -156,8 +155,6 @@ Integer to_integer(const Number& a, Rounding rounding, Environment& e) {
   return Integer(a.sign ? -integral.magnitude : integral.magnitude);
 }
 
-constexpr Number from_integer_exact(int64_t a) {
-  return normalize({a < 0, 127, a < 0 ? -uint64_t(a) : uint64_t(a)});
-}
+constexpr Number from_integer_exact(int64_t a) { return normalize({a < 0, 127, a < 0 ? -uint64_t(a) : uint64_t(a)}); }
 
 }  // namespace matryoshka::fp

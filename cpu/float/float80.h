@@ -67,7 +67,7 @@ Float80 load(Binary64 a, Environment& e);
 // Environment does that, by the rules for its pair of operands.
 Float80 widen(Binary32 a, Environment& e);
 Float80 widen(Binary64 a, Environment& e);
-Float80 from_integer(int64_t a);  // FILD, FIADD and their like; exact
+Float80 from_integer(int64_t a);                                     // FILD, FIADD and their like; exact
 Float80 from_packed_decimal(const std::array<uint8_t, 10>& digits);  // FBLD
 
 // FST, FIST, FBSTP. The integers become the indefinite one where they do not fit. FISTTP: e.rounding = Rounding::zero.

@@ -41,8 +41,7 @@ Float80 round_to_integer(Float80 a, Environment& e) {
 Float80 scale(Float80 st0, Float80 st1, Environment& e) {
   const Class class0 = classify_fields(st0), class1 = classify_fields(st1);
   if (const auto nan = nan_result(st0, class0, st1, class1, e)) return *nan;
-  if (class1 == Class::infinity && class0 == (st1.sign() ? Class::infinity : Class::zero))
-    return invalid_operation<Float80>(e);
+  if (class1 == Class::infinity && class0 == (st1.sign() ? Class::infinity : Class::zero)) return invalid_operation<Float80>(e);
   raise_denormal(class0, class1, e);
   if (class0 == Class::infinity || class0 == Class::zero) return st0;
   if (class1 == Class::infinity) return st1.sign() ? zero<Float80>(st0.sign()) : infinity<Float80>(st0.sign());

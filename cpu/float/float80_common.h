@@ -53,7 +53,8 @@ constexpr Result add_zeros(Float80 a, Float80 b, bool sign_b) {
 
 constexpr Result add_or_subtract(Float80 a, Float80 b, bool subtracting) {
   const bool sign_b = b.sign() != subtracting;
-  if (!is_normal(a) || !is_normal(b)) [[unlikely]] return add_zeros(a, b, sign_b);
+  if (!is_normal(a) || !is_normal(b)) [[unlikely]]
+    return add_zeros(a, b, sign_b);
   bool sign = a.sign();
   const bool same_sign = sign == sign_b;
   int exponent = a.exponent();
@@ -182,7 +183,8 @@ constexpr Stored<Format> narrow(Float80 a) {
   constexpr int infinite = Traits<Format>::infinite_exponent;
   constexpr unsigned lost_bits = 63 - L::fraction_bits;
   const Bits sign = Bits{a.sign()} << L::sign_bit;
-  if (!is_normal(a)) [[unlikely]] return {{sign}, 0, is_zero(a)};
+  if (!is_normal(a)) [[unlikely]]
+    return {{sign}, 0, is_zero(a)};
   const uint64_t kept = a.significand >> lost_bits, rest = a.significand << (64 - lost_bits);
   const bool up = rest > integer_bit - (kept & 1);
   // The leading one of `kept` adds to the exponent, and so does a carry out of the top.
@@ -195,9 +197,11 @@ constexpr Stored<Format> narrow(Float80 a) {
 template <class Integer>
 constexpr Stored<Integer> to_integer(Float80 a, Rounding rounding) {
   constexpr int magnitude_bits = sizeof(Integer) * 8 - 1;
-  if (!is_normal(a)) [[unlikely]] return {0, 0, is_zero(a)};
+  if (!is_normal(a)) [[unlikely]]
+    return {0, 0, is_zero(a)};
   const int exponent = a.exponent() - bias;
-  if (exponent >= magnitude_bits) [[unlikely]] return {0, 0, false};
+  if (exponent >= magnitude_bits) [[unlikely]]
+    return {0, 0, false};
   uint64_t kept = 0, rest = 1;  // under a half, rounding knows only that it is not zero
   if (exponent >= 0)
     kept = a.significand >> (63 - exponent), rest = a.significand << exponent << 1;

@@ -38,8 +38,7 @@ Format narrow(Float80 a, Environment& e) {
   switch (class_a) {
     case Class::unsupported: return invalid_operation<Format>(e);
     case Class::signaling_nan: e.raise(invalid); [[fallthrough]];
-    case Class::quiet_nan:
-      return pack(Format{}, a.sign(), {Traits<Format>::infinite_exponent, quiet(a).significand});
+    case Class::quiet_nan: return pack(Format{}, a.sign(), {Traits<Format>::infinite_exponent, quiet(a).significand});
     case Class::infinity: return infinity<Format>(a.sign());
     case Class::zero: return zero<Format>(a.sign());
     default: break;

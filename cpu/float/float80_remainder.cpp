@@ -51,11 +51,7 @@ Remainder remainder(Float80 st0, Float80 st1, Quotient rounding, Environment& e)
 
 }  // namespace
 
-Remainder remainder_truncated(Float80 st0, Float80 st1, Environment& e) {
-  return remainder(st0, st1, Quotient::truncated, e);
-}
-Remainder remainder_nearest(Float80 st0, Float80 st1, Environment& e) {
-  return remainder(st0, st1, Quotient::nearest, e);
-}
+Remainder remainder_truncated(Float80 st0, Float80 st1, Environment& e) { return remainder(st0, st1, Quotient::truncated, e); }
+Remainder remainder_nearest(Float80 st0, Float80 st1, Environment& e) { return remainder(st0, st1, Quotient::nearest, e); }
 
 }  // namespace matryoshka::fp

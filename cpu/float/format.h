@@ -69,9 +69,7 @@ struct Environment {
   // Exceptions after which an x87 store leaves memory and stack alone. Inexact results are always stored.
   constexpr bool store_fault() const { return unmasked() & ~inexact; }
   // The flags as the guest sees them: after an operand fault nothing was computed that could overflow or be inexact.
-  constexpr uint8_t reported() const {
-    return operand_fault() ? raised & (invalid | denormal | zero_divide) : raised;
-  }
+  constexpr uint8_t reported() const { return operand_fault() ? raised & (invalid | denormal | zero_divide) : raised; }
   // The same for the x87 status word, with C1.
   constexpr uint16_t status() const { return reported() | (rounded_up && !operand_fault() ? 0x0200 : 0); }
 };

@@ -31,8 +31,7 @@ Fields overflowed(bool sign, const RoundedSignificand& r, int exponent, const Li
   return {limits.infinite_exponent - 1, ~uint64_t{0} << (64 - limits.precision)};
 }
 
-Fields underflowed(const Number& value, const RoundedSignificand& r, int exponent, const Limits& limits,
-                   Environment& e) {
+Fields underflowed(const Number& value, const RoundedSignificand& r, int exponent, const Limits& limits, Environment& e) {
   if (!e.masked(underflow)) {
     e.raise(underflow);
     raise_inexact(r, e);

@@ -34,8 +34,12 @@ Format choose(Format a, Format b, Relation wanted, Environment& e) {
 
 template <class Format>
 bool holds(Format a, Format b, unsigned predicate, Environment& e) {
-  enum : uint8_t { G = 1 << unsigned(Relation::greater), L = 1 << unsigned(Relation::less),
-                   E = 1 << unsigned(Relation::equal), U = 1 << unsigned(Relation::unordered) };
+  enum : uint8_t {
+    G = 1 << unsigned(Relation::greater),
+    L = 1 << unsigned(Relation::less),
+    E = 1 << unsigned(Relation::equal),
+    U = 1 << unsigned(Relation::unordered)
+  };
   // EQ_OQ LT_OS LE_OS UNORD_Q NEQ_UQ NLT_US NLE_US ORD_Q, EQ_UQ NGE_US NGT_US FALSE_OQ NEQ_OQ GE_OS GT_OS TRUE_UQ;
   // the next sixteen relate alike, with S for Q and Q for S.
   constexpr uint8_t relations[] = {E,     L,     L | E,     U, L | G | U, E | G | U, G | U, L | E | G,
@@ -117,12 +121,8 @@ Binary64 maximum(Binary64 a, Binary64 b, Environment& e) { return choose(a, b, R
 
 Relation compare(Binary32 a, Binary32 b, Environment& e) { return relate(operand(a, e), operand(b, e), true, e); }
 Relation compare(Binary64 a, Binary64 b, Environment& e) { return relate(operand(a, e), operand(b, e), true, e); }
-Relation compare_quiet(Binary32 a, Binary32 b, Environment& e) {
-  return relate(operand(a, e), operand(b, e), false, e);
-}
-Relation compare_quiet(Binary64 a, Binary64 b, Environment& e) {
-  return relate(operand(a, e), operand(b, e), false, e);
-}
+Relation compare_quiet(Binary32 a, Binary32 b, Environment& e) { return relate(operand(a, e), operand(b, e), false, e); }
+Relation compare_quiet(Binary64 a, Binary64 b, Environment& e) { return relate(operand(a, e), operand(b, e), false, e); }
 bool compare_predicate(Binary32 a, Binary32 b, unsigned predicate, Environment& e) { return holds(a, b, predicate, e); }
 bool compare_predicate(Binary64 a, Binary64 b, unsigned predicate, Environment& e) { return holds(a, b, predicate, e); }
 

@@ -12,9 +12,7 @@ constexpr u128 wide(uint64_t high, uint64_t low) { return u128(high) << 64 | low
 constexpr uint64_t high_half(u128 a) { return uint64_t(a >> 64); }
 constexpr uint64_t low_half(u128 a) { return uint64_t(a); }
 
-constexpr int leading_zeros(u128 a) {
-  return high_half(a) ? std::countl_zero(high_half(a)) : 64 + std::countl_zero(low_half(a));
-}
+constexpr int leading_zeros(u128 a) { return high_half(a) ? std::countl_zero(high_half(a)) : 64 + std::countl_zero(low_half(a)); }
 
 // Shifts by halves and without branches: wasm has no 128-bit ones, and calls a function for the operators.
 // distance < 128

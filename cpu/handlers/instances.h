@@ -38,10 +38,10 @@ template <unsigned RowNumber>
 struct Text;
 
 // An inline row's text can be run in any domain; a plain function is what it is. `none` stands in rows that only decode.
-#define TEXT_inline(semantics)          \
-  template <class D>                    \
-  static bool run(D& d) {               \
-    return semantics(d);                \
+#define TEXT_inline(semantics) \
+  template <class D>           \
+  static bool run(D& d) {      \
+    return semantics(d);       \
   }
 #define TEXT_helper(semantics) static constexpr Handler plain = &semantics;
 #define TEXT_leave(semantics) static constexpr Handler plain = &semantics;

@@ -1,7 +1,7 @@
 // The functions of all inline rows, one for each width and operand shape.
-#include "cpu/handlers/instances.h"
-
 #include <utility>
+
+#include "cpu/handlers/instances.h"
 
 namespace matryoshka {
 
@@ -28,6 +28,6 @@ constexpr std::array<Handler, sizeof...(Ids)> make_table(std::index_sequence<Ids
 
 }  // namespace
 
-constinit const std::array<Handler, row_count * 8> handler_table = make_table(std::make_index_sequence<row_count * 8>{});
+constinit const std::array<Handler, row_count* 8> handler_table = make_table(std::make_index_sequence<row_count * 8>{});
 
 }  // namespace matryoshka

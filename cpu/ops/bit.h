@@ -13,7 +13,9 @@ bool test(D& d) {
   V<D> offset, a;
   if (!d.read(src, offset)) return false;
   if (d.operand_is_memory(dest) && d.operand_is_register(src)) {
-    V<D> element = d.arithmetic_shift_right(d.sign_extend(offset, D::width), d.constant(D::width == 64 ? 6 : D::width == 32 ? 5 : 4));
+    V<D> element = d.arithmetic_shift_right(d.sign_extend(offset, D::width), d.constant(D::width == 64   ? 6
+                                                                                        : D::width == 32 ? 5
+                                                                                                         : 4));
     d.displace(element << (D::width == 64 ? 3 : D::width == 32 ? 2 : 1));
   }
   V<D> place = offset & d.constant(D::width - 1);

@@ -95,8 +95,8 @@ Packed key_generation_assist(Packed, Packed s, uint8_t constant) {
 
 namespace {
 
-// Of each factor every fourth bit at a time: a place of the product then gets at most 8 ones from these, and their sum stays below
-// 16, inside the four bits up to the next place. Its lowest bit is the sum without carries.
+// Of each factor every fourth bit at a time: a place of the product then gets at most 8 ones from these, and their sum stays
+// below 16, inside the four bits up to the next place. Its lowest bit is the sum without carries.
 uint64_t multiply_halves(uint64_t a, uint64_t b) {
   constexpr uint64_t every_fourth = 0x1111111111111111;
   uint64_t x[4], y[4], product = 0;
@@ -126,12 +126,9 @@ Packed sha1_four_rounds(Packed d, Packed s, uint8_t function) {
   constexpr uint32_t constants[4] = {0x5a827999, 0x6ed9eba1, 0x8f1bbcdc, 0xca62c1d6};
   auto f = [&](uint32_t x, uint32_t y, uint32_t z) {
     switch (function & 3) {
-      case 0:
-        return (x & y) ^ (~x & z);
-      case 2:
-        return (x & y) ^ (x & z) ^ (y & z);
-      default:
-        return x ^ y ^ z;
+      case 0: return (x & y) ^ (~x & z);
+      case 2: return (x & y) ^ (x & z) ^ (y & z);
+      default: return x ^ y ^ z;
     }
   };
   auto state = d.as<uint32_t>(), w = s.as<uint32_t>();

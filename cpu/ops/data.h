@@ -108,7 +108,8 @@ bool leave(D& d) {
 
 template <class D>
 bool lahf(D& d) {
-  d.set_high_byte(RAX, flags::cf(d) | d.constant(2) | flags::pf(d) << 2 | flags::af(d) << 4 | flags::zf(d) << 6 | flags::sf(d) << 7);
+  d.set_high_byte(RAX,
+                  flags::cf(d) | d.constant(2) | flags::pf(d) << 2 | flags::af(d) << 4 | flags::zf(d) << 6 | flags::sf(d) << 7);
   return true;
 }
 

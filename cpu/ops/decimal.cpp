@@ -10,9 +10,7 @@ namespace {
 
 using namespace rflags;
 
-uint64_t result_flags(uint8_t al) {
-  return (al == 0 ? ZF : 0) | (al & 0x80 ? SF : 0) | (std::popcount(al) & 1 ? 0 : PF);
-}
+uint64_t result_flags(uint8_t al) { return (al == 0 ? ZF : 0) | (al & 0x80 ? SF : 0) | (std::popcount(al) & 1 ? 0 : PF); }
 
 void finish(Processor& cpu, uint8_t al, bool carry, bool adjust) {
   cpu.gpr_at<uint8_t>(RAX * 8) = al;

@@ -7,7 +7,6 @@ namespace matryoshka::integer {
 
 namespace {
 
-
 unsigned __int128 read_dividend(const Processor& cpu, unsigned bits) {
   if (bits == 8) return cpu.state.gpr[RAX] & 0xffff;
   return static_cast<unsigned __int128>(cpu.read_gpr(RDX * 8, bits)) << bits | cpu.read_gpr(RAX * 8, bits);

@@ -23,7 +23,8 @@ bool shl(D& d) {
   V<D> result = d.wrap(a << count);
   if (!d.write(dest, result)) return false;
   // The last bit out: bit width-count of the operand, none if the count exceeds the width.
-  V<D> carry = D::width == 64 ? a >> ((d.constant(64) - count) & d.constant(63)) & d.constant(1) : a << count >> D::width & d.constant(1);
+  V<D> carry =
+      D::width == 64 ? a >> ((d.constant(64) - count) & d.constant(63)) & d.constant(1) : a << count >> D::width & d.constant(1);
   V<D> top = result >> (D::width - 1);
   d.set_flags_if(count != d.constant(0), d.sign_extend(result, D::width), carry << 63 | top << 62);
   return true;
@@ -108,7 +109,8 @@ V<D> carry_count(D& d, V<D> count) {
   // Modulo 9, 17, 33 or 65: counts are below 32 (64), so only the narrow widths wrap.
   count = masked(d, count);
   if constexpr (D::width == 8) {
-    count = count - d.constant(9) * (count >= d.constant(27)) * d.constant(3) - d.constant(18) * V<D>(count >= d.constant(18)) * (count < d.constant(27)) -
+    count = count - d.constant(9) * (count >= d.constant(27)) * d.constant(3) -
+            d.constant(18) * V<D>(count >= d.constant(18)) * (count < d.constant(27)) -
             d.constant(9) * V<D>(count >= d.constant(9)) * (count < d.constant(18));
   } else if constexpr (D::width == 16) {
     count = count - d.constant(17) * (count >= d.constant(17));

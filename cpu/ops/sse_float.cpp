@@ -83,14 +83,10 @@ bool compare_to_flags(Processor& cpu, const Op& op) {
 template <class F>
 F rounded(F a, unsigned mode) {
   switch (mode) {
-    case 1:
-      return std::floor(a);
-    case 2:
-      return std::ceil(a);
-    case 3:
-      return std::trunc(a);
-    default:
-      return std::nearbyint(a);
+    case 1: return std::floor(a);
+    case 2: return std::ceil(a);
+    case 3: return std::trunc(a);
+    default: return std::nearbyint(a);
   }
 }
 

@@ -110,18 +110,10 @@ uint32_t compare_strings(Packed first, unsigned first_length, Packed second, uns
   const unsigned aggregation = control >> 2 & 3, polarity = control >> 4 & 3;
   uint32_t result = 0;
   switch (control & 3) {
-    case 0:
-      result = aggregate<uint8_t>(first, first_length, second, second_length, aggregation);
-      break;
-    case 1:
-      result = aggregate<uint16_t>(first, first_length, second, second_length, aggregation);
-      break;
-    case 2:
-      result = aggregate<int8_t>(first, first_length, second, second_length, aggregation);
-      break;
-    default:
-      result = aggregate<int16_t>(first, first_length, second, second_length, aggregation);
-      break;
+    case 0: result = aggregate<uint8_t>(first, first_length, second, second_length, aggregation); break;
+    case 1: result = aggregate<uint16_t>(first, first_length, second, second_length, aggregation); break;
+    case 2: result = aggregate<int8_t>(first, first_length, second, second_length, aggregation); break;
+    default: result = aggregate<int16_t>(first, first_length, second, second_length, aggregation); break;
   }
   if (polarity == 1) return result ^ ones(element_count(control));
   if (polarity == 3) return result ^ ones(second_length);

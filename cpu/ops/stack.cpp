@@ -57,7 +57,8 @@ bool enter(Processor& cpu, const Op& op) {
   cpu.move_stack(op, -static_cast<int64_t>(allocate));
   // The new top must be writable, or ENTER faults as a whole.
   uint64_t linear;
-  if (!cpu.stack_address(cpu.state.gpr[RSP] & op.stack_mask(), bytes, AccessKind::write, linear) || !cpu.mmu.probe_store(linear, bytes))
+  if (!cpu.stack_address(cpu.state.gpr[RSP] & op.stack_mask(), bytes, AccessKind::write, linear) ||
+      !cpu.mmu.probe_store(linear, bytes))
     return fail();
   cpu.write_gpr(RBP * 8, op.operand_bits(), frame);
   return true;

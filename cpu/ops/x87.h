@@ -63,7 +63,8 @@ inline fp::Float80 operand_value(int32_t a, fp::Environment&) { return fp::from_
 
 // IGNNE# was for an error that is gone.
 inline void forget_ignored_error(X87State& x87) {
-  if (x87.ignores_error && !x87.status.has_any(status::ES)) [[unlikely]] x87.ignores_error = false;
+  if (x87.ignores_error && !x87.status.has_any(status::ES)) [[unlikely]]
+    x87.ignores_error = false;
 }
 // ES and B say whether an unmasked exception is pending.
 inline void summarize(X87State& x87) {

@@ -17,8 +17,7 @@ template bool arithmetic_memory(Processor&, const Op&, const fp::Binary64&, Arit
 template bool arithmetic_memory(Processor&, const Op&, const int16_t&, Arithmetic);
 template bool arithmetic_memory(Processor&, const Op&, const int32_t&, Arithmetic);
 
-bool arithmetic_registers(Processor& cpu, const Op& op, Arithmetic operation, unsigned destination, unsigned source,
-                          bool pops) {
+bool arithmetic_registers(Processor& cpu, const Op& op, Arithmetic operation, unsigned destination, unsigned source, bool pops) {
   if (!enter(cpu)) return false;
   record(cpu, op);
   X87State& x87 = cpu.state.x87;

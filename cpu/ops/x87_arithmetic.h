@@ -21,7 +21,8 @@ bool arithmetic_registers(Processor&, const Op&, Arithmetic, unsigned destinatio
 template <fp::common::Result (*operation)(fp::Float80, fp::Float80)>
 [[nodiscard]] inline bool common_arithmetic(Processor& cpu, const Op& op, fp::Float80& destination, fp::Float80 source) {
   const fp::common::Result result = operation(value_of(destination), source);
-  if (!result.common) [[unlikely]] return false;
+  if (!result.common) [[unlikely]]
+    return false;
   record_instruction(cpu, op);
   report_masked(cpu.state.x87, result.status);
   destination.significand = result.significand;

@@ -36,7 +36,8 @@ void compare_to_codes(X87State& x87, bool source_empty, Compare compare) {
 
 // The common case, for operands that are not empty.
 fp::common::Comparison compare_common(const X87State& x87, fp::Float80 operand) {
-  if (!all_masked(x87)) [[unlikely]] return {fp::Relation::unordered, false};
+  if (!all_masked(x87)) [[unlikely]]
+    return {fp::Relation::unordered, false};
   return fp::common::compare(value_of(x87.registers[x87.top()]), operand);
 }
 
@@ -44,7 +45,8 @@ template <unsigned pops>
 [[nodiscard]] bool compare_common_to_codes(Processor& cpu, const Op& op, fp::Float80 operand) {
   X87State& x87 = cpu.state.x87;
   const fp::common::Comparison compared = compare_common(x87, operand);
-  if (!compared.common) [[unlikely]] return false;
+  if (!compared.common) [[unlikely]]
+    return false;
   record(cpu, op);
   report_masked(x87, 0);
   set_relation(x87, compared.relation);
@@ -58,7 +60,8 @@ bool compare_memory(Processor& cpu, const Op& op) {
   if (!enter(cpu) || !cpu.load_operand(op, source)) return false;
   X87State& x87 = cpu.state.x87;
   const fp::common::Result widened = fp::common::widen(source);
-  if (!x87.empty(0) && widened.common && compare_common_to_codes<pops>(cpu, op, widened.value())) [[likely]] return true;
+  if (!x87.empty(0) && widened.common && compare_common_to_codes<pops>(cpu, op, widened.value())) [[likely]]
+    return true;
   record(cpu, op);
   compare_to_codes<pops>(x87, x87.empty(0), [&](fp::Environment& e) {
     const fp::Float80 operand = operand_value(source, e);
@@ -75,7 +78,8 @@ bool compare_registers(Processor& cpu, const Op& op, Comparison comparison) {
   X87State& x87 = cpu.state.x87;
   const unsigned source = register_operand(op);
   const bool source_empty = x87.empty(0) || x87.empty(source);
-  if (!source_empty && compare_common_to_codes<pops>(cpu, op, value_of(x87.st(source)))) [[likely]] return true;
+  if (!source_empty && compare_common_to_codes<pops>(cpu, op, value_of(x87.st(source)))) [[likely]]
+    return true;
   record(cpu, op);
   compare_to_codes<pops>(x87, source_empty, [&](fp::Environment& e) { return comparison(x87.st(0), x87.st(source), e); });
   return true;

@@ -11,8 +11,8 @@ struct Fault {
   uint8_t vector = 0;
   bool has_error_code = false;
   uint32_t error_code = 0;
-  uint64_t address = 0;           // for #PF: becomes CR2 when the fault is delivered
-  bool by_noncanonical = false;   // #GP that is #SS instead if the access went through the stack segment
+  uint64_t address = 0;          // for #PF: becomes CR2 when the fault is delivered
+  bool by_noncanonical = false;  // #GP that is #SS instead if the access went through the stack segment
 
   // All of these answer false, so that a check can end with `return fault.raise(...)`.
   bool raise(uint8_t new_vector) { return set(new_vector, false, 0); }

@@ -41,9 +41,24 @@ constexpr uint64_t x87 = 1 << 0, sse = 1 << 1, pkru = 1 << 9;
 
 // Exceptions and interrupts by vector.
 enum Vector : uint8_t {
-  DE_vector = 0, DB_vector = 1, NMI_vector = 2, BP_vector = 3, OF_vector = 4, BR_vector = 5, UD_vector = 6, NM_vector = 7,
-  DF_vector = 8, TS_vector = 10, NP_vector = 11, SS_vector = 12, GP_vector = 13, PF_vector = 14, MF_vector = 16,
-  AC_vector = 17, MC_vector = 18, XM_vector = 19
+  DE_vector = 0,
+  DB_vector = 1,
+  NMI_vector = 2,
+  BP_vector = 3,
+  OF_vector = 4,
+  BR_vector = 5,
+  UD_vector = 6,
+  NM_vector = 7,
+  DF_vector = 8,
+  TS_vector = 10,
+  NP_vector = 11,
+  SS_vector = 12,
+  GP_vector = 13,
+  PF_vector = 14,
+  MF_vector = 16,
+  AC_vector = 17,
+  MC_vector = 18,
+  XM_vector = 19
 };
 
 namespace page_fault {

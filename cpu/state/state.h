@@ -85,8 +85,8 @@ struct X87State {
   fp::Float80 registers[8];  // physical R0..R7; MMX registers are their significands
   uint16_t control = 0x037f;
   X87Status status;
-  uint8_t valid = 0;     // one bit per physical register: not empty (the abridged tag word of FXSAVE)
-  uint16_t opcode = 0;   // last non-control instruction: FOP, FIP, FCS, FDP, FDS
+  uint8_t valid = 0;    // one bit per physical register: not empty (the abridged tag word of FXSAVE)
+  uint16_t opcode = 0;  // last non-control instruction: FOP, FIP, FCS, FDP, FDS
   uint64_t instruction_pointer = 0;
   uint16_t instruction_selector = 0;
   uint64_t data_pointer = 0;
@@ -133,8 +133,8 @@ struct MsrState {
        tsc_offset, tsc_adjust, misc_enable, debugctl);
     uint64_t feature_control = 0;  // was state once, and always 0
     if (ar.version() == 1) ar(feature_control);
-    ar(bios_sign_id, misc_features_enables, spec_ctrl, xss, mtrr_def_type, mtrr_fixed, mtrr_variable, mcg_status, last_branch_from,
-       last_branch_to, last_exception_from, last_exception_to);
+    ar(bios_sign_id, misc_features_enables, spec_ctrl, xss, mtrr_def_type, mtrr_fixed, mtrr_variable, mcg_status,
+       last_branch_from, last_branch_to, last_exception_from, last_exception_to);
   }
 };
 
@@ -163,9 +163,9 @@ struct CpuState {
   MsrState msr;
 
   Activity activity = Activity::active;
-  bool sti_shadow = false;       // the instruction after STI: no maskable interrupt before it
-  bool mov_ss_shadow = false;    // the instruction after MOV SS or POP SS: no interrupt and no debug trap before it
-  bool nmi_blocked = false;      // from an NMI until IRET
+  bool sti_shadow = false;     // the instruction after STI: no maskable interrupt before it
+  bool mov_ss_shadow = false;  // the instruction after MOV SS or POP SS: no interrupt and no debug trap before it
+  bool nmi_blocked = false;    // from an NMI until IRET
   bool nmi_pending = false;
   uint64_t pending_debug = 0;    // DR6 bits of traps that wait behind a MOV SS shadow
   uint64_t retired = 0;          // instructions completed: a PMU counter, not the clock

@@ -69,12 +69,24 @@ uint64_t supported_cr4(const CpuModel& model) {
     uint64_t bits;
     Feature feature;
   } owners[] = {
-      {cr4::VME | cr4::PVI, Feature::VME}, {cr4::TSD, Feature::TSC},         {cr4::DE, Feature::DE},
-      {cr4::PSE, Feature::PSE},            {cr4::PAE, Feature::PAE},         {cr4::MCE, Feature::MCE},
-      {cr4::PGE, Feature::PGE},            {cr4::PCE, Feature::BASE},        {cr4::OSFXSR, Feature::FXSR},
-      {cr4::OSXMMEXCPT, Feature::SSE},     {cr4::UMIP, Feature::UMIP},       {cr4::LA57, Feature::LA57},
-      {cr4::VMXE, Feature::VMX},           {cr4::FSGSBASE, Feature::FSGSBASE}, {cr4::PCIDE, Feature::PCID},
-      {cr4::OSXSAVE, Feature::XSAVE},      {cr4::SMEP, Feature::SMEP},       {cr4::SMAP, Feature::SMAP},
+      {cr4::VME | cr4::PVI, Feature::VME},
+      {cr4::TSD, Feature::TSC},
+      {cr4::DE, Feature::DE},
+      {cr4::PSE, Feature::PSE},
+      {cr4::PAE, Feature::PAE},
+      {cr4::MCE, Feature::MCE},
+      {cr4::PGE, Feature::PGE},
+      {cr4::PCE, Feature::BASE},
+      {cr4::OSFXSR, Feature::FXSR},
+      {cr4::OSXMMEXCPT, Feature::SSE},
+      {cr4::UMIP, Feature::UMIP},
+      {cr4::LA57, Feature::LA57},
+      {cr4::VMXE, Feature::VMX},
+      {cr4::FSGSBASE, Feature::FSGSBASE},
+      {cr4::PCIDE, Feature::PCID},
+      {cr4::OSXSAVE, Feature::XSAVE},
+      {cr4::SMEP, Feature::SMEP},
+      {cr4::SMAP, Feature::SMAP},
       {cr4::PKE, Feature::PKU},
   };
   uint64_t supported = 0;

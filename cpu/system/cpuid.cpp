@@ -101,9 +101,9 @@ CpuidResult cpuid(const CpuModel& model, const CpuState& state, uint32_t apic_id
   Question c{model, state, apic_id, leaf, subleaf};
   c.stay_in_range();
   CpuidResult r;
-#define LEAF(number, first, last, title, a, b, cx, d)                     \
-  if (c.leaf == number && c.subleaf >= first && c.subleaf <= last) {      \
-    r = {uint32_t{a}, uint32_t{b}, uint32_t{cx}, uint32_t{d}};            \
+#define LEAF(number, first, last, title, a, b, cx, d)                \
+  if (c.leaf == number && c.subleaf >= first && c.subleaf <= last) { \
+    r = {uint32_t{a}, uint32_t{b}, uint32_t{cx}, uint32_t{d}};       \
   }
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wtype-limits"

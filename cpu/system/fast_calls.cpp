@@ -51,8 +51,8 @@ bool sysret(Processor& cpu, const Op& op) {
   if (cpu.cpl() != 0 || (wide && !canonical(s, s.gpr[RCX]))) return cpu.fault.raise(GP_vector, 0);
   const auto selector = static_cast<uint16_t>(s.msr.star >> 48);
   s.set_rflags(s.gpr[R11] & 0x3c7fd7);
-  enter(cpu, flat_code(static_cast<uint16_t>(selector + (wide ? 16 : 0)), 3, wide), flat_stack(static_cast<uint16_t>(selector + 8), 3),
-        wide ? s.gpr[RCX] : static_cast<uint32_t>(s.gpr[RCX]));
+  enter(cpu, flat_code(static_cast<uint16_t>(selector + (wide ? 16 : 0)), 3, wide),
+        flat_stack(static_cast<uint16_t>(selector + 8), 3), wide ? s.gpr[RCX] : static_cast<uint32_t>(s.gpr[RCX]));
   step_as_left(cpu);
   return true;
 }

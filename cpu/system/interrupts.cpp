@@ -30,7 +30,8 @@ struct Event {
   }
 };
 
-// RF in the saved flags keeps a code breakpoint from stopping the instruction again: "Instruction-Breakpoint Exception Condition".
+// RF in the saved flags keeps a code breakpoint from stopping the instruction again: "Instruction-Breakpoint Exception
+// Condition".
 uint64_t saved_flags(const CpuState& s, const Event& e) { return s.rflags() | (e.is_fault() ? rflags::RF : 0); }
 
 // ---- Real-address mode
@@ -63,7 +64,8 @@ bool is_event_gate(const CpuState& s, const Descriptor& gate) {
 }
 
 bool attempt_by_task(Processor& cpu, const Event& e, const Descriptor& gate, bool& committed) {
-  if (!switch_task(cpu, gate.gate_selector(), TaskSwitch::event, saved_flags(cpu.state, e), e.external(), committed)) return false;
+  if (!switch_task(cpu, gate.gate_selector(), TaskSwitch::event, saved_flags(cpu.state, e), e.external(), committed))
+    return false;
   if (!e.has_error) return true;
   Stack stack(cpu, e.external());
   if (!stack.push(e.error, cpu.state.tr.type() & 8 ? 4 : 2)) return false;
@@ -124,13 +126,15 @@ bool attempt_protected(Processor& cpu, const Event& e, bool& committed) {
   const unsigned bytes = in_long_mode ? 8 : wide ? 4 : 2;
   InnerStack chosen;
   if (!handler_stack(cpu, e, gate, level, chosen)) return false;
-  Stack stack(cpu, chosen.segment, chosen.bits, level, chosen.pointer, (inward ? chosen.segment.selector & 0xfffc : 0) | external);
+  Stack stack(cpu, chosen.segment, chosen.bits, level, chosen.pointer,
+              (inward ? chosen.segment.selector & 0xfffc : 0) | external);
   if (v86)
     for (SegmentName name : {GS, FS, DS, ES})
       if (!stack.push(s.segment[name].selector, bytes)) return false;
   if (inward || in_long_mode)
     if (!stack.push(s.segment[SS].selector, bytes) || !stack.push(s.gpr[RSP], bytes)) return false;
-  if (!stack.push(saved_flags(s, e), bytes) || !stack.push(s.segment[CS].selector, bytes) || !stack.push(s.rip, bytes)) return false;
+  if (!stack.push(saved_flags(s, e), bytes) || !stack.push(s.segment[CS].selector, bytes) || !stack.push(s.rip, bytes))
+    return false;
   if (e.has_error && !stack.push(e.error, bytes)) return false;
   const uint64_t target = in_long_mode ? gate.gate_offset64() : wide ? gate.gate_offset() : gate.gate_offset() & 0xffff;
   if (!check_target(cpu, code, target, external)) return false;

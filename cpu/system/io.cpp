@@ -58,8 +58,8 @@ bool output(Processor& cpu, const Op& op, uint16_t port) {
   return true;
 }
 
-// One INS or OUTS, or a portion of a repeated one: as many iterations as begin before the next event, or cause one. An iteration that faults
-// leaves the registers as the one before it did.
+// One INS or OUTS, or a portion of a repeated one: as many iterations as begin before the next event, or cause one. An iteration
+// that faults leaves the registers as the one before it did.
 template <class Iteration>
 bool repeat(Processor& cpu, const Op& op, unsigned index, Iteration iteration) {
   const bool repeated = op.flags & (Op::rep | Op::repne);
@@ -112,7 +112,8 @@ bool outs(Processor& cpu, const Op& op) {
   const unsigned segment = op.segment == static_cast<uint8_t>(Segments::none) ? unsigned{DS} : op.segment;
   return repeat(cpu, op, RSI, [&](uint64_t offset) {
     uint64_t linear, value = 0;
-    if (!cpu.segment_address(segment, offset, size, AccessKind::read, linear) || !cpu.mmu.load_slow(linear, &value, size)) return false;
+    if (!cpu.segment_address(segment, offset, size, AccessKind::read, linear) || !cpu.mmu.load_slow(linear, &value, size))
+      return false;
     cpu.bus.write_port(static_cast<uint16_t>(cpu.state.gpr[RDX]), size, static_cast<uint32_t>(value));
     return true;
   });

@@ -10,11 +10,26 @@ namespace {
 
 // Registers by the number they have as MSR 800h + n and as offset n * 16 in the page ("Local APIC Register Address Map").
 enum RegisterNumber : unsigned {
-  id_register = 0x02, version_register = 0x03, task_priority_register = 0x08, arbitration_priority_register = 0x09,
-  processor_priority_register = 0x0a, eoi_register = 0x0b, remote_read_register = 0x0c, logical_destination_register = 0x0d,
-  destination_format_register = 0x0e, spurious_register = 0x0f, in_service_registers = 0x10, trigger_mode_registers = 0x18,
-  request_registers = 0x20, error_status_register = 0x28, command_register = 0x30, command_high_register = 0x31,
-  lvt_registers = 0x32, initial_count_register = 0x38, current_count_register = 0x39, divide_register = 0x3e,
+  id_register = 0x02,
+  version_register = 0x03,
+  task_priority_register = 0x08,
+  arbitration_priority_register = 0x09,
+  processor_priority_register = 0x0a,
+  eoi_register = 0x0b,
+  remote_read_register = 0x0c,
+  logical_destination_register = 0x0d,
+  destination_format_register = 0x0e,
+  spurious_register = 0x0f,
+  in_service_registers = 0x10,
+  trigger_mode_registers = 0x18,
+  request_registers = 0x20,
+  error_status_register = 0x28,
+  command_register = 0x30,
+  command_high_register = 0x31,
+  lvt_registers = 0x32,
+  initial_count_register = 0x38,
+  current_count_register = 0x39,
+  divide_register = 0x3e,
   self_ipi_register = 0x3f
 };
 
@@ -89,8 +104,8 @@ void LocalApic::serialize(Archive& ar) { ar(saved_); }
 void LocalApic::Saved::serialize(Archive& ar) {
   ar(id, task_priority, logical_id, destination_model, spurious, error_status, errors_since, command, lvt, divide, initial_count,
      count, count_since, deadline, requested, in_service, level_triggered, extint_requested, lint);
-  bool fits = destination_model <= 15 && (spurious & ~spurious::written) == 0 && (divide & ~0xbu) == 0 && requested[0] << 16 == 0 &&
-              in_service[0] << 16 == 0;
+  bool fits = destination_model <= 15 && (spurious & ~spurious::written) == 0 && (divide & ~0xbu) == 0 &&
+              requested[0] << 16 == 0 && in_service[0] << 16 == 0;
   for (unsigned i = 0; i < lvt_count; ++i) fits = fits && (lvt[i] & ~(lvt::written[i] | lvt::remote_irr)) == 0;
   ar.require(fits, "the local APIC's saved state has bits that do not exist");
 }
@@ -115,9 +130,7 @@ uint8_t LocalApic::processor_priority() const {
   return static_cast<uint8_t>(saved_.task_priority >> 4 >= serving >> 4 ? saved_.task_priority : serving & 0xf0);
 }
 
-bool LocalApic::has_interrupt() const {
-  return enabled() && highest(saved_.requested) >> 4 > processor_priority() >> 4;
-}
+bool LocalApic::has_interrupt() const { return enabled() && highest(saved_.requested) >> 4 > processor_priority() >> 4; }
 
 uint8_t LocalApic::acknowledge() {
   if (!has_interrupt()) return saved_.spurious & spurious::vector;

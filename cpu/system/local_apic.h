@@ -38,9 +38,9 @@ struct ApicMessage {
   enum Mode : uint8_t { fixed, lowest_priority, smi, reserved, nmi, init, startup, extint };
   uint8_t vector = 0;
   Mode mode = fixed;
-  bool level = false;           // level-triggered
+  bool level = false;  // level-triggered
   bool logical = false;
-  bool wide = false;            // a 32-bit destination, from an x2APIC; else 8 bits of which all ones are everybody
+  bool wide = false;  // a 32-bit destination, from an x2APIC; else 8 bits of which all ones are everybody
   uint32_t destination = 0;
 };
 
@@ -127,23 +127,23 @@ class LocalApic final : public BusTarget {
   using VectorSet = uint32_t[8];
 
   struct Saved {
-    uint32_t id = 0;                   // in x2APIC mode the whole ID, else eight bits
+    uint32_t id = 0;  // in x2APIC mode the whole ID, else eight bits
     uint8_t task_priority = 0;
-    uint8_t logical_id = 0;            // xAPIC; the x2APIC's follows from the ID
-    uint8_t destination_model = 15;    // 15 flat, else cluster
+    uint8_t logical_id = 0;          // xAPIC; the x2APIC's follows from the ID
+    uint8_t destination_model = 15;  // 15 flat, else cluster
     uint32_t spurious = 0xff;
-    uint32_t error_status = 0;         // what a read sees
-    uint32_t errors_since = 0;         // what the next write to the register brings there
-    uint64_t command = 0;              // ICR; the destination in bits 63:32 in both modes
+    uint32_t error_status = 0;  // what a read sees
+    uint32_t errors_since = 0;  // what the next write to the register brings there
+    uint64_t command = 0;       // ICR; the destination in bits 63:32 in both modes
     uint32_t lvt[lvt_count] = {};
     uint32_t divide = 0;
     uint32_t initial_count = 0;
-    uint32_t count = 0;                // what was left to count at `count_since`; 0 when stopped
+    uint32_t count = 0;  // what was left to count at `count_since`; 0 when stopped
     uint64_t count_since = 0;
-    uint64_t deadline = 0;             // IA32_TSC_DEADLINE
+    uint64_t deadline = 0;  // IA32_TSC_DEADLINE
     VectorSet requested = {}, in_service = {}, level_triggered = {};
     bool extint_requested = false;
-    bool lint[2] = {};                 // the pins
+    bool lint[2] = {};  // the pins
     void serialize(Archive& ar);
   };
 

@@ -45,9 +45,7 @@ bool rdmsr(Processor& cpu, const Op&) {
   return true;
 }
 
-bool wrmsr(Processor& cpu, const Op&) {
-  return write_msr(cpu, ecx(cpu), edx_eax(cpu)) || cpu.fault.raise(GP_vector, 0);
-}
+bool wrmsr(Processor& cpu, const Op&) { return write_msr(cpu, ecx(cpu), edx_eax(cpu)) || cpu.fault.raise(GP_vector, 0); }
 
 bool rdtsc(Processor& cpu, const Op&) {
   if (cpu.state.cr4 & cr4::TSD && cpu.cpl() != 0) return cpu.fault.raise(GP_vector, 0);

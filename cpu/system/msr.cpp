@@ -144,8 +144,8 @@ constexpr uint64_t RDCL_NO = bit(0), IBRS_ALL = bit(1), SKIP_L1DFL_VMENTRY = bit
 struct ArchCapabilities {
   static bool read(Processor& cpu, unsigned, uint64_t& value) {
     using namespace arch_capability;
-    value = RDCL_NO | SKIP_L1DFL_VMENTRY | SSB_NO | MDS_NO | PSCHANGE_MC_NO | TAA_NO | SBDR_SSDP_NO | FBSDP_NO | PSDP_NO | BHI_NO |
-            PBRSB_NO | GDS_NO | RFDS_NO | ITS_NO | (cpu.model.features.has(Feature::SPEC_CTRL) ? IBRS_ALL : 0);
+    value = RDCL_NO | SKIP_L1DFL_VMENTRY | SSB_NO | MDS_NO | PSCHANGE_MC_NO | TAA_NO | SBDR_SSDP_NO | FBSDP_NO | PSDP_NO |
+            BHI_NO | PBRSB_NO | GDS_NO | RFDS_NO | ITS_NO | (cpu.model.features.has(Feature::SPEC_CTRL) ? IBRS_ALL : 0);
     return true;
   }
   static bool write(Processor&, unsigned, uint64_t) { return false; }
@@ -175,8 +175,8 @@ struct Efer : plain<&MsrState::efer> {
     const FeatureSet& features = cpu.model.features;
     uint64_t& efer = cpu.state.msr.efer;
     bool execute_disable = features.has(Feature::NX) && !(cpu.state.msr.misc_enable & MiscEnable::no_execute_disable);
-    uint64_t allowed = efer::LMA | (features.has(Feature::SYSCALL) ? efer::SCE : 0) | (features.has(Feature::LM) ? efer::LME : 0) |
-                       (execute_disable ? efer::NXE : 0);
+    uint64_t allowed = efer::LMA | (features.has(Feature::SYSCALL) ? efer::SCE : 0) |
+                       (features.has(Feature::LM) ? efer::LME : 0) | (execute_disable ? efer::NXE : 0);
     if (value & ~allowed) return false;
     if ((value ^ efer) & efer::LME && cpu.state.paging()) return false;
     uint64_t changed = value ^ efer;
@@ -204,7 +204,12 @@ struct SegmentBase {
 // ---- Memory types. They are kept and change nothing, for there are no caches.
 
 enum MemoryType : uint8_t {
-  uncacheable = 0, write_combining = 1, write_through = 4, write_protected = 5, write_back = 6, uncached = 7
+  uncacheable = 0,
+  write_combining = 1,
+  write_through = 4,
+  write_protected = 5,
+  write_back = 6,
+  uncached = 7
 };
 
 bool is_mtrr_type(uint64_t type) {
@@ -285,9 +290,9 @@ struct Row {
 #define always true
 
 constexpr Row table[] = {
-#define MSRS(name, number, count, condition, access, writable, title)                                                 \
-  {#name, number, count, []([[maybe_unused]] const CpuModel& model) -> bool { return condition; }, &access::read, \
-   &access::write, writable},
+#define MSRS(name, number, count, condition, access, writable, title)                              \
+  {#name,         number,         count,   []([[maybe_unused]] const CpuModel& model) -> bool { return condition; }, \
+   &access::read, &access::write, writable},
 #define MSR(name, number, condition, access, writable, title) MSRS(name, number, 1, condition, access, writable, title)
 #include "cpu/msr.def"
 #undef MSR
@@ -308,8 +313,8 @@ constexpr bool in_order() {
 static_assert(in_order(), "cpu/msr.def is in order of numbers, and none stands in two rows");
 
 const Row* find(uint32_t number) {
-  const Row* after = std::upper_bound(std::begin(table), std::end(table), number,
-                                      [](uint32_t n, const Row& row) { return n < row.first; });
+  const Row* after =
+      std::upper_bound(std::begin(table), std::end(table), number, [](uint32_t n, const Row& row) { return n < row.first; });
   if (after == std::begin(table)) return nullptr;
   const Row* row = after - 1;
   return number - row->first < row->count ? row : nullptr;

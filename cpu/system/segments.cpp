@@ -28,7 +28,9 @@ bool Processor::segment_address(unsigned name, uint64_t offset, unsigned size, A
   return true;
 }
 
-bool Processor::read_descriptor(uint16_t selector, Descriptor& descriptor) { return fetch_descriptor(*this, selector, descriptor); }
+bool Processor::read_descriptor(uint16_t selector, Descriptor& descriptor) {
+  return fetch_descriptor(*this, selector, descriptor);
+}
 
 // "MOV: Move", "Loading a segment register while in protected mode".
 bool Processor::load_segment(unsigned name, uint16_t selector) {
@@ -228,9 +230,7 @@ template bool load_far_pointer<GS>(Processor&, const Op&);
 
 namespace {
 
-void set_zf(Processor& cpu, bool on) {
-  cpu.state.flags.set_bits((cpu.state.flags.bits() & ~rflags::ZF) | (on ? rflags::ZF : 0));
-}
+void set_zf(Processor& cpu, bool on) { cpu.state.flags.set_bits((cpu.state.flags.bits() & ~rflags::ZF) | (on ? rflags::ZF : 0)); }
 
 bool read_selector(Processor& cpu, const Op& op, uint16_t& selector) {
   if (op.is_memory()) return cpu.load_operand(op, selector);
@@ -274,7 +274,8 @@ bool lar(Processor& cpu, const Op& op) {
 
 bool lsl(Processor& cpu, const Op& op) {
   using namespace descriptor_type;
-  static constexpr uint32_t legacy = set_of({tss16, ldt, tss16_busy, tss32, tss32_busy}), long_mode = set_of({ldt, tss32, tss32_busy});
+  static constexpr uint32_t legacy = set_of({tss16, ldt, tss16_busy, tss32, tss32_busy}),
+                            long_mode = set_of({ldt, tss32, tss32_busy});
   uint16_t selector;
   Descriptor d;
   bool found;

@@ -14,9 +14,20 @@ namespace matryoshka::system {
 // "System-Segment and Gate-Descriptor Types"
 namespace descriptor_type {
 enum : unsigned {
-  tss16 = 1, ldt = 2, tss16_busy = 3, call_gate16 = 4, task_gate = 5, interrupt_gate16 = 6, trap_gate16 = 7,
-  tss32 = 9, tss32_busy = 11, call_gate32 = 12, interrupt_gate32 = 14, trap_gate32 = 15,
-  busy = 2, accessed = 1
+  tss16 = 1,
+  ldt = 2,
+  tss16_busy = 3,
+  call_gate16 = 4,
+  task_gate = 5,
+  interrupt_gate16 = 6,
+  trap_gate16 = 7,
+  tss32 = 9,
+  tss32_busy = 11,
+  call_gate32 = 12,
+  interrupt_gate32 = 14,
+  trap_gate32 = 15,
+  busy = 2,
+  accessed = 1
 };
 }
 

@@ -7,9 +7,9 @@ namespace {
 
 // "32-Bit Task-State Segment (TSS)" and "16-Bit Task-State Segment (TSS)".
 struct Layout {
-  unsigned width;      // of a register field
-  uint32_t limit;      // the least
-  uint32_t saved;      // first byte that a switch writes: the instruction pointer
+  unsigned width;  // of a register field
+  uint32_t limit;  // the least
+  uint32_t saved;  // first byte that a switch writes: the instruction pointer
   uint32_t cr3, instruction_pointer, flags, registers, segments, ldt, trap;
   unsigned segment_fields, segment_stride;
 
@@ -47,7 +47,8 @@ bool store_field(Processor& cpu, uint64_t address, unsigned width, uint64_t valu
 
 bool read_image(Processor& cpu, uint64_t base, const Layout& at, Image& image) {
   const unsigned w = at.width;
-  if (!field(cpu, base + at.instruction_pointer, w, image.instruction_pointer) || !field(cpu, base + at.flags, w, image.flags)) return false;
+  if (!field(cpu, base + at.instruction_pointer, w, image.instruction_pointer) || !field(cpu, base + at.flags, w, image.flags))
+    return false;
   for (unsigned i = 0; i < 8; ++i) {
     if (!field(cpu, base + at.registers + w * i, w, image.registers[i])) return false;
     // What a 16-bit task finds in the upper halves is undefined; all ones is what processors show.
@@ -67,7 +68,8 @@ bool read_image(Processor& cpu, uint64_t base, const Layout& at, Image& image) {
 void save_image(Processor& cpu, const Layout& at, uint64_t flags) {
   const CpuState& s = cpu.state;
   const uint64_t base = s.tr.base;
-  bool ok = store_field(cpu, base + at.instruction_pointer, at.width, s.rip) && store_field(cpu, base + at.flags, at.width, flags);
+  bool ok =
+      store_field(cpu, base + at.instruction_pointer, at.width, s.rip) && store_field(cpu, base + at.flags, at.width, flags);
   for (unsigned i = 0; i < 8 && ok; ++i) ok = store_field(cpu, base + at.registers + at.width * i, at.width, s.gpr[i]);
   for (unsigned i = 0; i < at.segment_fields && ok; ++i)
     ok = store_field(cpu, base + at.segments + at.segment_stride * i, 2, s.segment[i].selector);

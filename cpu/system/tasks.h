@@ -12,7 +12,8 @@ enum class TaskSwitch : uint8_t { jump, call, iret, event };
 //
 // A switch has a point of no return, and `committed` is set there. What fails before it leaves the old task as it was; what
 // fails later is an exception of the new task, at its first instruction.
-[[nodiscard]] bool switch_task(Processor& cpu, uint16_t selector, TaskSwitch kind, uint64_t flags, uint32_t external, bool& committed);
+[[nodiscard]] bool switch_task(Processor& cpu, uint16_t selector, TaskSwitch kind, uint64_t flags, uint32_t external,
+                               bool& committed);
 
 // The same as an instruction's last step: an exception that belongs to the new task is delivered here.
 [[nodiscard]] bool transfer_to_task(Processor& cpu, uint16_t selector, TaskSwitch kind);

@@ -262,7 +262,9 @@ struct ReturnStack {
   Stack stack(Processor& cpu, const Descriptor& code) const {
     const unsigned bits = stack_bits(cpu.state, code, segment);
     const uint64_t old = cpu.state.gpr[RSP];
-    const uint64_t rsp = bits == 64 ? pointer : bits == 32 ? static_cast<uint32_t>(pointer) : (old & ~uint64_t{0xffff}) | (pointer & 0xffff);
+    const uint64_t rsp = bits == 64   ? pointer
+                         : bits == 32 ? static_cast<uint32_t>(pointer)
+                                      : (old & ~uint64_t{0xffff}) | (pointer & 0xffff);
     return Stack(cpu, segment, bits, segment.dpl(), rsp, 0);
   }
 };

@@ -167,18 +167,10 @@ void VectorStream::run_case(std::span<const uint8_t> record, std::vector<uint8_t
   Ending ending = refused;
   if (served) {
     switch (runner_.run(instructions, stop)) {
-      case VectorRunner::End::completed:
-        ending = completed;
-        break;
-      case VectorRunner::End::exception:
-        ending = exception;
-        break;
-      case VectorRunner::End::halted:
-        ending = halted;
-        break;
-      case VectorRunner::End::unfinished:
-        ending = unfinished;
-        break;
+      case VectorRunner::End::completed: ending = completed; break;
+      case VectorRunner::End::exception: ending = exception; break;
+      case VectorRunner::End::halted: ending = halted; break;
+      case VectorRunner::End::unfinished: ending = unfinished; break;
     }
   }
 

@@ -2,8 +2,8 @@
 //
 // Guest time is made of ticks: the processor counts one for each instruction attempted, each REP iteration and each event
 // delivered, and a tick is one nanosecond times a ratio (1 under --clock virtual; under --clock host it is chosen again at
-// slice ends, as a logged input). A halted processor skips ahead to the next deadline, which is a tick, too. So `now()` depends on nothing but
-// the guest's own history, and a run repeats bit for bit.
+// slice ends, as a logged input). A halted processor skips ahead to the next deadline, which is a tick, too. So `now()` depends
+// on nothing but the guest's own history, and a run repeats bit for bit.
 //
 // A device owns Timers. Arming one may bring the next deadline nearer; the processor never runs past the next deadline, and
 // what is due fires between two instructions, in order of deadline, then of registration.

@@ -39,8 +39,8 @@ void write_identity_page_tables(GuestMemory& memory, BootEntry& entry) {
 std::string write_command_line(const std::string& text, size_t limit, GuestMemory& memory) {
   limit = std::min<size_t>(limit, boot_layout::end - boot_layout::command_line - 1);
   if (text.size() > limit)
-    return "The kernel command line has " + grouped(text.size()) + " characters, and this kernel takes at most " + grouped(limit) +
-           "; shorten -append.";
+    return "The kernel command line has " + grouped(text.size()) + " characters, and this kernel takes at most " +
+           grouped(limit) + "; shorten -append.";
   if (!memory.write(boot_layout::command_line, text.c_str(), text.size() + 1))
     return "The machine has too little RAM for the kernel command line; give it more memory (-m).";
   return {};
@@ -66,7 +66,9 @@ std::string the_file(const char* role, const std::string& name) { return std::st
 
 std::string not_writable(const std::string& subject) { return subject + " cannot be written to guest RAM" + cure::more_memory; }
 
-std::string modules_too_long() { return "The modules' names and arguments are too long for the tables that pass them on; shorten them in -initrd."; }
+std::string modules_too_long() {
+  return "The modules' names and arguments are too long for the tables that pass them on; shorten them in -initrd.";
+}
 
 std::vector<BootFile> parse_modules(std::string_view option) {
   std::vector<BootFile> modules;

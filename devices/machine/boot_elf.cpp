@@ -13,7 +13,8 @@ std::string ElfFile::parse(const std::string& name, ByteSpan file) {
   is_64 = peek<uint8_t>(file, 4) == 2;
   if (file.size() < (is_64 ? size_64 : size_32)) return name + " is truncated: it ends within its ELF header" + cure::copy_again;
   machine = peek<uint16_t>(file, 18);
-  if (machine != intel_386 && machine != x86_64) return name + " is an ELF file for another processor than x86" + cure::other_kernel;
+  if (machine != intel_386 && machine != x86_64)
+    return name + " is an ELF file for another processor than x86" + cure::other_kernel;
 
   entry = is_64 ? peek<uint64_t>(file, 24) : peek<uint32_t>(file, 24);
   uint64_t table = is_64 ? peek<uint64_t>(file, 32) : peek<uint32_t>(file, 28);
@@ -57,7 +58,8 @@ std::string place_segment(const std::string& name, ByteSpan bytes, uint64_t addr
     return range() + ", and the machine has " + ::matryoshka::memory_size(ram_size) + " of RAM" + cure::more_memory;
   uint64_t end = address + memory_size;
   if (address < boot_layout::end) return range() + ", where the boot loader keeps its own tables; link it at 1 MiB or above.";
-  if (end > physical::low_end && address < physical::one_mib) return range() + ", where there is no RAM for it; link it at 1 MiB or above.";
+  if (end > physical::low_end && address < physical::one_mib)
+    return range() + ", where there is no RAM for it; link it at 1 MiB or above.";
   if (!memory.write(address, bytes.data(), bytes.size())) return not_writable(name);
   const std::vector<uint8_t> zeroes(std::min<uint64_t>(memory_size - bytes.size(), 1 << 20));
   for (uint64_t at = address + bytes.size(); at < end;) {

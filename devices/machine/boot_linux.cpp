@@ -72,7 +72,8 @@ std::string check(const LinuxHeader& header, const BootRequest& request) {
   if (file.size() < wanted)
     return name + " is truncated: the header asks for " + grouped(wanted) + " bytes, the file has " + grouped(file.size()) +
            cure::copy_again;
-  if (header.payload_size <= entry_64) return name + " is damaged: its header leaves no room for the kernel itself" + cure::copy_again;
+  if (header.payload_size <= entry_64)
+    return name + " is damaged: its header leaves no room for the kernel itself" + cure::copy_again;
   if (header.kernel_alignment == 0 || header.kernel_alignment & (header.kernel_alignment - 1))
     return name + " is damaged: its header asks for an alignment of " + grouped(header.kernel_alignment) +
            " bytes, which is not a power of two" + cure::copy_again;
@@ -128,8 +129,8 @@ std::string load_linux(const BootRequest& request, GuestMemory& memory, BootEntr
   uint64_t start = header.runtime_start();
   uint64_t size = std::max<uint64_t>(header.init_size, header.payload_size);
   if (start > ram || size > ram - start || header.payload_size > ram - load_address)
-    return the_file("kernel", kernel.name) + " needs " + grouped(size) + " bytes from address " + grouped(start) + ", and the machine has " +
-           memory_size(request.ram_size) + " of RAM" + cure::more_memory;
+    return the_file("kernel", kernel.name) + " needs " + grouped(size) + " bytes from address " + grouped(start) +
+           ", and the machine has " + memory_size(request.ram_size) + " of RAM" + cure::more_memory;
   ByteSpan payload = kernel.bytes.subspan(header.payload_offset, header.payload_size);
   uint64_t kernel_end = std::max(start + size, load_address + header.payload_size);
 

@@ -57,7 +57,8 @@ std::string load_by_addresses(const BootRequest& request, size_t header, GuestMe
 std::string load_elf(const BootRequest& request, GuestMemory& memory, Image& image) {
   const BootFile& kernel = request.kernel;
   const std::string name = the_file("kernel", kernel.name);
-  if (!ElfFile::is_elf(kernel.bytes)) return name + " is damaged: its Multiboot header has no addresses, and it is no ELF file" + cure::copy_again;
+  if (!ElfFile::is_elf(kernel.bytes))
+    return name + " is damaged: its Multiboot header has no addresses, and it is no ELF file" + cure::copy_again;
   ElfFile elf;
   if (std::string refusal = elf.parse(name, kernel.bytes); !refusal.empty()) return refusal;
   if (std::string refusal = place_segments(name, kernel.bytes, elf, request.ram_size, memory, image.end); !refusal.empty())
@@ -88,7 +89,8 @@ std::string load_multiboot(const BootRequest& request, GuestMemory& memory, Boot
   std::string refusal =
       flags & has_addresses ? load_by_addresses(request, header, memory, image) : load_elf(request, memory, image);
   if (!refusal.empty()) return refusal;
-  if (image.end == 0 || image.entry >= image.end) return name + " is damaged: its entry lies outside what it loads" + cure::copy_again;
+  if (image.end == 0 || image.entry >= image.end)
+    return name + " is damaged: its entry lies outside what it loads" + cure::copy_again;
 
   // Modules follow the kernel, each on a page of its own.
   struct Module {

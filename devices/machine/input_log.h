@@ -12,7 +12,17 @@
 namespace matryoshka {
 
 struct InputEvent {
-  enum class Kind : uint8_t { serial, console, resize, ratio, skip, reset, power_button, caches_dropped, last = caches_dropped } kind;
+  enum class Kind : uint8_t {
+    serial,
+    console,
+    resize,
+    ratio,
+    skip,
+    reset,
+    power_button,
+    caches_dropped,
+    last = caches_dropped
+  } kind;
   uint64_t tick = 0;
   uint64_t value = 0;  // resize: columns and rows; ratio and skip: their number
   Bytes bytes = {};

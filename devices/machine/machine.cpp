@@ -32,10 +32,12 @@ Board::Board(MachineConfig config, const CpuModel& model, MachineListener& liste
       cpu_(model, memory_, bus_, clock_, *this),
       pic_(IrqLine(wires_, Wires::to_processor)),
       io_apic_(apic_bus_, 1),
-      hpet_(clock_, {IrqLine(wires_, 0), IrqLine(wires_, 8), &io_apic_, &apic_bus_, [this](bool on) { wires_.legacy_replacement_changed(on); }}),
+      hpet_(clock_, {IrqLine(wires_, 0), IrqLine(wires_, 8), &io_apic_, &apic_bus_,
+                     [this](bool on) { wires_.legacy_replacement_changed(on); }}),
       pit_(clock_, IrqLine(wires_, Wires::from_pit)),
       rtc_(clock_, IrqLine(wires_, Wires::from_rtc), static_cast<int64_t>(config_.epoch_seconds)),
-      keyboard_({IrqLine(wires_, 1), IrqLine(wires_, 12), [this](bool open) { cpu_.set_a20(open); }, [this] { request_reset(); }}),
+      keyboard_(
+          {IrqLine(wires_, 1), IrqLine(wires_, 12), [this](bool open) { cpu_.set_a20(open); }, [this] { request_reset(); }}),
       uart_(clock_, IrqLine(wires_, 4), serial_output_),
       power_(clock_, {IrqLine(wires_, 9), [this] { end(StopReason::power_off); }, [this] { request_reset(); }}),
       coprocessor_(IrqLine(wires_, 13), [this] { cpu_.ignore_numeric_error(); }),
@@ -119,16 +121,17 @@ std::string Board::port_conflict() {
   auto first = static_cast<unsigned>(config_.debug_exit_port), last = first + DebugPorts::debug_exit_length - 1;
   for (const PortRange& taken : port_ranges())
     if (first < taken.first + taken.count && last >= taken.first)
-      return "isa-debug-exit at ports " + hex(first) + " to " + hex(last) + " would lie over " + taken.owner + " at " + hex(taken.first) +
-             (taken.count > 1 ? " to " + hex(taken.first + taken.count - 1) : "") + "; choose other ports, such as iobase=0xf4.";
+      return "isa-debug-exit at ports " + hex(first) + " to " + hex(last) + " would lie over " + taken.owner + " at " +
+             hex(taken.first) + (taken.count > 1 ? " to " + hex(taken.first + taken.count - 1) : "") +
+             "; choose other ports, such as iobase=0xf4.";
   return {};
 }
 
 void Board::map_devices() {
   for (const PortRange& range : port_ranges()) bus_.map_ports(range.first, range.count, range.target, range.window, range.widest);
   if (config_.debug_exit_port >= 0)
-    bus_.map_ports(static_cast<uint16_t>(config_.debug_exit_port), DebugPorts::debug_exit_length, debug_ports_, DebugPorts::debug_exit,
-                   DebugPorts::debug_exit_width);
+    bus_.map_ports(static_cast<uint16_t>(config_.debug_exit_port), DebugPorts::debug_exit_length, debug_ports_,
+                   DebugPorts::debug_exit, DebugPorts::debug_exit_width);
   bus_.map_memory(io_apic_base, IoApic::window_length, io_apic_, 0, IoApic::window_width);
   bus_.map_memory(hpet_base, Hpet::window_length, hpet_);
 }
@@ -156,8 +159,9 @@ void Board::Wires::route(unsigned line, bool level) {
 }
 
 void Board::each_device(const std::function<void(Device&)>& visit) {
-  Device* devices[] = {&pic_,   &io_apic_,     &hpet_,   &pit_, &rtc_,         &keyboard_,   &uart_,           &power_,
-                       &coprocessor_, &debug_ports_, &fw_cfg_, &pci_, &host_bridge_, &isa_bridge_, &power_function_, &console_, &rng_};
+  Device* devices[] = {&pic_,         &io_apic_,    &hpet_,           &pit_,         &rtc_,    &keyboard_,
+                       &uart_,        &power_,      &coprocessor_,    &debug_ports_, &fw_cfg_, &pci_,
+                       &host_bridge_, &isa_bridge_, &power_function_, &console_,     &rng_};
   for (Device* device : devices) visit(*device);
   if (share_) visit(*share_);
   for (auto& drive : drives_) visit(*drive);
@@ -488,21 +492,24 @@ std::unique_ptr<Machine> Machine::create(MachineConfig config, MachineListener& 
     return nullptr;
   }
   if (config.drives.size() > 20) {
-    error = "There is room for 20 drives, and " + grouped(config.drives.size()) + " were asked for; leave some -drive options away.";
+    error =
+        "There is room for 20 drives, and " + grouped(config.drives.size()) + " were asked for; leave some -drive options away.";
     return nullptr;
   }
   if (!config.kernel.given() && !config.bios.given()) {
     error = "There is nothing to boot: give a kernel with -kernel, or a ROM with -bios.";
     return nullptr;
   }
-  if (config.bios.given() && (config.bios.bytes.empty() || config.bios.bytes.size() % 0x10000 || config.bios.bytes.size() > (16u << 20))) {
+  if (config.bios.given() &&
+      (config.bios.bytes.empty() || config.bios.bytes.size() % 0x10000 || config.bios.bytes.size() > (16u << 20))) {
     error = the_file("ROM", config.bios.name) + " has " + grouped(config.bios.bytes.size()) +
             " bytes, and a ROM has a multiple of 64 KiB, at most 16 MiB; take a whole image, such as SeaBIOS's bios-256k.bin.";
     return nullptr;
   }
   auto board = std::make_unique<Board>(std::move(config), model, listener);
   if (!board->has_memory()) {
-    error = "The host did not give " + memory_size(board->config().memory_bytes) + " of memory for the guest; ask for less with -m.";
+    error =
+        "The host did not give " + memory_size(board->config().memory_bytes) + " of memory for the guest; ask for less with -m.";
     return nullptr;
   }
   error = board->port_conflict();

@@ -74,8 +74,8 @@ enum class StopReason : uint8_t {
   reset,         // the guest asked for a reset and no_reboot is set
   debug_exit,    // exit_code() has the value
   triple_fault,  // and no_reboot is set; otherwise the machine resets itself
-  halted,       // HLT with interrupts off and nothing that could ever wake it
-  boot_failed   // after a reset the guest could not be loaded again; boot_error() says why
+  halted,        // HLT with interrupts off and nothing that could ever wake it
+  boot_failed    // after a reset the guest could not be loaded again; boot_error() says why
 };
 
 enum class Port : uint8_t { serial, console, debugcon };
@@ -111,11 +111,11 @@ class Machine {
 
   // Runs for about `ticks` more ticks. Under the virtual clock a halted guest skips to its next event.
   virtual StopReason run(uint64_t ticks) = 0;
-  virtual void stop() = 0;                          // run() returns after the present instruction
+  virtual void stop() = 0;  // run() returns after the present instruction
   // run() returns at the first instruction boundary at or after that tick, which is the tick itself unless what came before
   // it costs more than one (IN, OUT, RDTSC, PAUSE: cpu/charges.h). Between two iterations of REP is a boundary. ~0 for none.
   virtual void set_tick_limit(uint64_t ticks) = 0;
-  virtual void reset() = 0;                         // the reset button
+  virtual void reset() = 0;  // the reset button
   virtual void press_power_button() = 0;
   virtual unsigned exit_code() const = 0;
   virtual const std::string& boot_error() const = 0;

@@ -43,18 +43,13 @@ bool parse_scaled(Text text, uint64_t step, uint64_t& number, bool& had_suffix) 
   uint64_t scale = 1;
   had_suffix = true;
   switch (text.empty() ? '\0' : text.back() | 0x20) {
-    case 'g':
-      scale *= step;
-      [[fallthrough]];
-    case 'm':
-      scale *= step;
-      [[fallthrough]];
+    case 'g': scale *= step; [[fallthrough]];
+    case 'm': scale *= step; [[fallthrough]];
     case 'k':
       scale *= step;
       text.remove_suffix(1);
       break;
-    default:
-      had_suffix = false;
+    default: had_suffix = false;
   }
   if (!parse_number(text, number) || number > ~uint64_t{0} / scale) return false;
   number *= scale;
@@ -75,21 +70,11 @@ bool unescape(Text text, std::string& result) {
     }
     if (++i == text.size()) return false;
     switch (text[i]) {
-      case 'n':
-        result += '\n';
-        break;
-      case 'r':
-        result += '\r';
-        break;
-      case 't':
-        result += '\t';
-        break;
-      case 'e':
-        result += '\x1b';
-        break;
-      case '\\':
-        result += '\\';
-        break;
+      case 'n': result += '\n'; break;
+      case 'r': result += '\r'; break;
+      case 't': result += '\t'; break;
+      case 'e': result += '\x1b'; break;
+      case '\\': result += '\\'; break;
       case 'x': {
         uint64_t byte;
         if (i + 2 >= text.size() || !parse_number("0x" + std::string(text.substr(i + 1, 2)), byte)) return false;
@@ -97,8 +82,7 @@ bool unescape(Text text, std::string& result) {
         i += 2;
         break;
       }
-      default:
-        return false;
+      default: return false;
     }
   }
   return true;
@@ -327,8 +311,11 @@ const Row table[] = {
        o.config.cpu = v;
        return v.empty() ? std::string("-cpu needs a model, such as default or nehalem,-x2apic.") : std::string();
      }},
-    {"engine", "KIND", Group::machine, "what runs the instructions: jit compiles hot code to WebAssembly, interp interprets all; the guest cannot tell", read_engine},
-    {"jit-after", "N", Group::machine, "compile what has run for N instructions; 1 compiles everything, which is slow and for tests",
+    {"engine", "KIND", Group::machine,
+     "what runs the instructions: jit compiles hot code to WebAssembly, interp interprets all; the guest cannot tell",
+     read_engine},
+    {"jit-after", "N", Group::machine,
+     "compile what has run for N instructions; 1 compiles everything, which is slow and for tests",
      [](Options& o, const std::string& v) { return read_count(v, "--jit-after", o.jit_after); }},
     {"clock", "KIND", Group::machine,
      "virtual repeats bit for bit, host follows real time; if not given: host for somebody at a terminal, virtual for a run that "
@@ -394,7 +381,8 @@ const Row table[] = {
      read_type},
     {"max-instructions", "N", Group::run, "end with status 3 after so many ticks, as --stop-at counts them; 500M is 500 million",
      [](Options& o, const std::string& v) { return read_count(v, "--max-instructions", o.max_instructions); }},
-    {"stop-at", "N", Group::run, "stop at the first instruction boundary at or after this tick, print the state's hash, end with status 0",
+    {"stop-at", "N", Group::run,
+     "stop at the first instruction boundary at or after this tick, print the state's hash, end with status 0",
      [](Options& o, const std::string& v) { return read_count(v, "--stop-at", o.stop_at); }},
 
     {"stats", "FILE", Group::state, "write figures of the run as JSON",
@@ -402,14 +390,16 @@ const Row table[] = {
        o.stats = v;
        return v.empty() ? std::string("--stats needs a file.") : std::string();
      }},
-    {"hash-every", "N", Group::state, "print `hash TICK VALUE` on standard error every N ticks, at the first instruction boundary there or after",
+    {"hash-every", "N", Group::state,
+     "print `hash TICK VALUE` on standard error every N ticks, at the first instruction boundary there or after",
      [](Options& o, const std::string& v) { return read_count(v, "--hash-every", o.hash_every); }},
     {"save-state", "FILE", Group::state, "write the whole machine at the end; of drives, what the guest wrote to them",
      [](Options& o, const std::string& v) {
        o.save_state = v;
        return v.empty() ? std::string("--save-state needs a file.") : std::string();
      }},
-    {"save-changes", "FILE", Group::state, "write what has changed since the snapshot that was loaded, which becomes the file's base",
+    {"save-changes", "FILE", Group::state,
+     "write what has changed since the snapshot that was loaded, which becomes the file's base",
      [](Options& o, const std::string& v) {
        o.save_changes = v;
        return v.empty() ? std::string("--save-changes needs a file.") : std::string();

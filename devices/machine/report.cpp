@@ -9,26 +9,16 @@ namespace matryoshka {
 
 const char* name(StopReason reason) {
   switch (reason) {
-    case StopReason::budget:
-      return "budget";
-    case StopReason::idle:
-      return "idle";
-    case StopReason::stopped:
-      return "stopped";
-    case StopReason::tick_limit:
-      return "tick-limit";
-    case StopReason::power_off:
-      return "power-off";
-    case StopReason::reset:
-      return "reset";
-    case StopReason::debug_exit:
-      return "debug-exit";
-    case StopReason::triple_fault:
-      return "triple-fault";
-    case StopReason::halted:
-      return "halted";
-    case StopReason::boot_failed:
-      return "boot-failed";
+    case StopReason::budget: return "budget";
+    case StopReason::idle: return "idle";
+    case StopReason::stopped: return "stopped";
+    case StopReason::tick_limit: return "tick-limit";
+    case StopReason::power_off: return "power-off";
+    case StopReason::reset: return "reset";
+    case StopReason::debug_exit: return "debug-exit";
+    case StopReason::triple_fault: return "triple-fault";
+    case StopReason::halted: return "halted";
+    case StopReason::boot_failed: return "boot-failed";
   }
   return "";
 }
@@ -44,7 +34,8 @@ std::string stats_json(const MachineStats& s, const RunFigures& f) {
     json.field("guest_seconds", static_cast<double>(s.guest_nanoseconds) / 1e9);
     json.field("guest_idle_seconds", static_cast<double>(s.idle_nanoseconds) / 1e9);
     json.field("ticks", s.ticks);
-    json.object("instructions", [&] { json.field("interpreter", s.retired - s.in_regions), json.field("regions", s.in_regions); });
+    json.object("instructions",
+                [&] { json.field("interpreter", s.retired - s.in_regions), json.field("regions", s.in_regions); });
     if (s.jit)
       json.object("jit", [&] {
         json.field("regions", s.jit->regions);
@@ -61,9 +52,11 @@ std::string stats_json(const MachineStats& s, const RunFigures& f) {
           std::vector<unsigned> order(row_count);
           for (unsigned i = 0; i < row_count; ++i) order[i] = i;
           constexpr size_t most = 16;
-          std::partial_sort(order.begin(), order.begin() + most, order.end(), [&](unsigned a, unsigned b) { return s.jit->taken_over[a] > s.jit->taken_over[b]; });
+          std::partial_sort(order.begin(), order.begin() + most, order.end(),
+                            [&](unsigned a, unsigned b) { return s.jit->taken_over[a] > s.jit->taken_over[b]; });
           for (size_t i = 0; i < most && s.jit->taken_over[order[i]]; ++i)
-            json.field((std::string(rows[order[i]].mnemonic) + " " + rows[order[i]].operands).c_str(), uint64_t{s.jit->taken_over[order[i]]});
+            json.field((std::string(rows[order[i]].mnemonic) + " " + rows[order[i]].operands).c_str(),
+                       uint64_t{s.jit->taken_over[order[i]]});
         });
       });
     json.field("rep_iterations", s.rep_iterations);

@@ -211,22 +211,14 @@ bool SnapshotLoader::add(const uint8_t* data, size_t size) {
 bool SnapshotLoader::step() {
   if (!error_.empty()) return false;
   switch (part_) {
-    case Part::head:
-      return read_head();
-    case Part::identity:
-      return read_identity();
-    case Part::configuration:
-      return read_configuration();
-    case Part::images:
-      return read_images();
-    case Part::board:
-      return read_board();
-    case Part::memory:
-      return read_memory();
-    case Part::checksum:
-      return read_checksum();
-    case Part::end:
-      return waiting_.size() == used_ ? false : unusable("something follows its end");
+    case Part::head: return read_head();
+    case Part::identity: return read_identity();
+    case Part::configuration: return read_configuration();
+    case Part::images: return read_images();
+    case Part::board: return read_board();
+    case Part::memory: return read_memory();
+    case Part::checksum: return read_checksum();
+    case Part::end: return waiting_.size() == used_ ? false : unusable("something follows its end");
   }
   return false;
 }

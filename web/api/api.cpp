@@ -135,7 +135,8 @@ EXPORT int mx_load_end(int of_base, int unpacked) {
   Session& s = session();
   if (!unpacked) s.loader->damaged();
   bool good = of_base ? s.loader->end_of_base() : (s.machine = s.loader->finish()) != nullptr;
-  if (!good) return s.answer(refused(of_base ? s.options.base : s.options.load_state, of_base ? "base" : "snapshot", s.loader->error()));
+  if (!good)
+    return s.answer(refused(of_base ? s.options.base : s.options.load_state, of_base ? "base" : "snapshot", s.loader->error()));
   return 0;
 }
 
