@@ -1,3 +1,4 @@
+#include "mmu/memory.h"
 #include "tests/boot_bench.h"
 
 using namespace matryoshka;
@@ -144,4 +145,14 @@ TEST_CASE("boot multiboot: refusals name the file and the cause") {
 TEST_CASE("boot multiboot: damaged kernels are refused or harmless") {
   damage(make_elf(), headers);
   damage(make_kludge(), 96);
+}
+
+TEST_CASE("boot multiboot: an entry below the kernel's end that is no RAM is refused") {
+  std::vector<uint8_t> file = make_kludge();
+  poke<uint32_t>(file, 76, 0xa0000);
+  BootBench bench;
+  Bus bus;
+  PhysicalMemory memory(32 * mebibyte, bus);  // with a hole where a PC has its video memory
+  bench.request.kernel = {"kernel", file};
+  CHECK(load_kernel(bench.request, memory, bench.entry).find("its entry lies outside what it loads") != std::string::npos);
 }

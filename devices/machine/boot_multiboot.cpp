@@ -89,7 +89,8 @@ std::string load_multiboot(const BootRequest& request, GuestMemory& memory, Boot
   std::string refusal =
       flags & has_addresses ? load_by_addresses(request, header, memory, image) : load_elf(request, memory, image);
   if (!refusal.empty()) return refusal;
-  if (image.end == 0 || image.entry >= image.end)
+  uint8_t first;
+  if (image.end == 0 || image.entry >= image.end || !memory.load(image.entry, first))
     return name + " is damaged: its entry lies outside what it loads" + cure::copy_again;
 
   // Modules follow the kernel, each on a page of its own.

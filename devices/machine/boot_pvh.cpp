@@ -57,7 +57,9 @@ std::string load_pvh(const BootRequest& request, GuestMemory& memory, BootEntry&
   uint64_t kernel_end = 0;
   std::string refusal = place_segments(name, kernel.bytes, elf, request.ram_size, memory, kernel_end);
   if (!refusal.empty()) return refusal;
-  if (start >= kernel_end) return name + " is damaged: its PVH entry lies outside what it loads" + cure::copy_again;
+  uint8_t first;
+  if (start >= kernel_end || !memory.load(start, first))
+    return name + " is damaged: its PVH entry lies outside what it loads" + cure::copy_again;
 
   // Modules go to the top of memory, the first one highest.
   struct Module {
