@@ -71,20 +71,20 @@ class Former {
   // The page that holds this place, entered in the region's list; nothing if it is not at hand.
   struct Page {
     const uint8_t* host;
-    CodePageUse* use;
+    size_t index;  // in Region::pages, which may grow
   };
   std::optional<Page> page_at(int64_t distance) {
     int64_t offset = static_cast<int64_t>(entry_ & (page_size - 1)) + distance;
     int64_t delta = offset >> 12;
     for (size_t i = 0; i < region_.pages.size(); ++i)
-      if (region_.pages[i].delta == delta) return Page{hosts_[i], &region_.pages[i]};
+      if (region_.pages[i].delta == delta) return Page{hosts_[i], i};
     Mmu::CodePage page;
     if (region_.pages.size() == most_pages || !cpu_.mmu.known_code_page(linear(distance), page) || !page.host) return {};
     // Wrapped round the end of the address space: the distance would not lead there again.
     if ((linear(distance) >> 12) - (entry_ >> 12) != static_cast<uint64_t>(delta)) return {};
     region_.pages.push_back({delta, page.physical, 0});
     hosts_.push_back(page.host);
-    return Page{page.host, &region_.pages.back()};
+    return Page{page.host, region_.pages.size() - 1};
   }
 
   bool taken_before(int64_t distance) {
@@ -112,7 +112,7 @@ class Former {
       for (; count < longest_instruction; ++count) bytes[count] = pages[1]->host[count - first];
       result = cpu_.decoder().decode({bytes.data(), count}, mode_.code_bits, in);
     }
-    if (result != DecodeResult::ok) return {};
+    if (result != DecodeResult::ok || (in.vex && !mode_.vex)) return {};
     const Row& row = rows[in.row];
     bool repeated = row.family == Family::string && (in.rep || in.repne);
     if (row.kind == Kind::kind_leave || row.kind == Kind::kind_unsupported || repeated) return {};
@@ -143,13 +143,13 @@ class Former {
       d.call = name == "CALL", d.ret = name == "RET";
     }
     mark(*pages[0], static_cast<unsigned>(in_page), std::min<unsigned>(in.length, first));
-    if (in.length > first) mark(*page_at(at + first), 0, in.length - first);
+    if (in.length > first) mark(*pages[1], 0, in.length - first);
     return d;
   }
 
   void mark(const Page& page, unsigned start, unsigned length) {
     unsigned from = start / PhysicalMemory::granule, to = (start + length - 1) / PhysicalMemory::granule;
-    page.use->granules |= (~uint64_t{0} >> (63 - to)) & (~uint64_t{0} << from);
+    region_.pages[page.index].granules |= (~uint64_t{0} >> (63 - to)) & (~uint64_t{0} << from);
   }
 
   void add_leader(const Place& place) {
