@@ -12,7 +12,9 @@ Translation& CodeCache::add(const Region& region) {
   live_.emplace(t.number, std::move(owned));
   by_key_[hash_of(t.key.physical, t.key.mode)] = t.number;
   for (const CodePageUse& page : t.pages) {
-    by_page_[page.physical].push_back(t.number);
+    // A page that is mapped twice may be there twice.
+    std::vector<uint32_t>& users = by_page_[page.physical];
+    if (users.empty() || users.back() != t.number) users.push_back(t.number);
     for (uint64_t granules = page.granules; granules != 0;) {
       unsigned first = static_cast<unsigned>(std::countr_zero(granules));
       unsigned run = static_cast<unsigned>(std::countr_one(granules >> first));
@@ -66,11 +68,10 @@ void CodeCache::drop(Translation& t) {
   ++dropped_count;
   for (LinkCell& cell : t.cells) unlink_from_target(cell), cell.live = false;
   while (t.leading_here) unlink_from_target(*t.leading_here);
-  if (t.slot) {
-    by_slot_.erase(t.slot);
-    Block* block = blocks_.find(t.key.physical, t.key.mode);
-    if (block && block->entry == t.slot) block->entry = block->heat = 0;
-  }
+  if (t.slot) by_slot_.erase(t.slot);
+  // It may be considered anew, also if it was still waiting to be compiled.
+  Block* block = blocks_.find(t.key.physical, t.key.mode);
+  if (block && block->entry == t.slot) block->entry = block->heat = 0;
   auto key = by_key_.find(hash_of(t.key.physical, t.key.mode));
   if (key != by_key_.end() && key->second == t.number) by_key_.erase(key);
   for (const CodePageUse& page : t.pages) std::erase(by_page_[page.physical], t.number);

@@ -97,19 +97,21 @@ void Engine::compile_waiting() {
   std::vector<WasmWriter> bodies;
   for (Waiting& w : waiting_) bodies.push_back(std::move(w.body));
   WasmWriter module = module_of(bodies, next_slot_);
-  ++statistics_.modules;
-  statistics_.bytes += module.bytes.size();
   bool made = host_.instantiate(module.bytes);
-  for (uint32_t i = 0; i < count; ++i) {
+  if (made) {
+    ++statistics_.modules;
+    statistics_.bytes += module.bytes.size();
+  }
+  // Where the host would not, translations stay without a slot, so that the same code is not written again and again.
+  for (uint32_t i = 0; made && i < count; ++i) {
     Translation* t = cache_.find(waiting_[i].key.physical, waiting_[i].key.mode);
     if (!t || t->number != waiting_[i].number) continue;  // dropped while it waited
-    if (made)
-      cache_.place(*t, next_slot_ + i);
-    else
-      cache_.drop(*t);
+    cache_.place(*t, next_slot_ + i);
   }
   next_slot_ += count;
   waiting_.clear();
+  // A host that would not even once forbids it: nothing more is written.
+  if (statistics_.modules == 0) first_slot_ = 0;
 }
 
 // ---- Running them
@@ -157,7 +159,7 @@ void Engine::drop_all() {
   forget_jumps();
 }
 
-// Any of them may lead to a region that is gone. An odd address with a gap in it is nobody's RIP.
+// Any of them may lead to a region that is gone. An address that is not canonical is nobody's RIP.
 void Engine::forget_jumps() {
   for (JumpEntry& e : jumps_) e = {0, 0, 0, uint64_t{1} << 62};
 }
