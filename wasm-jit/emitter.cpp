@@ -196,11 +196,11 @@ class RegionEmitter {
     uint32_t condition = steps_.condition_local();
     code_.get(condition);
     if (is_plain_branch(n, from.taken)) {
-      jump(Wasm::br_if, n, from.taken);
+      jump(Wasm::br_if, from.taken);
       go(n, from.next);
     } else if (is_plain_branch(n, from.next)) {
       code_.op(Wasm::i32_eqz);
-      jump(Wasm::br_if, n, from.next);
+      jump(Wasm::br_if, from.next);
       go(n, from.taken);
     } else {
       FlagsHere flags = steps_.flags;
@@ -216,8 +216,7 @@ class RegionEmitter {
   }
 
   // One branch: out of the region, or forwards to where ways meet. The budget is paid, or the stub pays.
-  void jump(Wasm branch, int from, const Edge& e) {
-    (void)from;
+  void jump(Wasm branch, const Edge& e) {
     if (e.node == Edge::outside) {
       stub(branch, {.distance = e.distance,
                     .done = steps_.done,
@@ -229,7 +228,7 @@ class RegionEmitter {
   }
 
   void go(int from, const Edge& e) {
-    if (e.node == Edge::outside) return jump(Wasm::br, from, e);
+    if (e.node == Edge::outside) return jump(Wasm::br, e);
     if (e.node <= from) {
       // Once round: the only place in a loop where the budget is looked at.
       steps_.flush_budget();
@@ -238,7 +237,7 @@ class RegionEmitter {
       code_.branch(Wasm::br, label(Label::Kind::loop, e.node));
     } else if (node(e.node).before.size() > 1) {
       steps_.flush_budget();
-      jump(Wasm::br, from, e);
+      jump(Wasm::br, e);
     } else {
       // A loop's head starts with the budget paid.
       if (node(e.node).loops) steps_.flush_budget();
