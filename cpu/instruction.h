@@ -30,14 +30,15 @@ struct Instruction {
 
 // What an engine needs to know of the mode to decode: the key of a translation beside its address.
 struct CodeMode {
-  uint8_t code_bits = 16;   // 16, 32 or 64
-  uint8_t stack_bits = 16;  // 16, 32 or 64
-  bool flat_data = false;   // DS, ES, SS and CS need no base and no check
-  bool flat_code = false;   // CS has base 0 and the largest limit
-  bool sse_ready = false;   // no #UD or #NM stands before SSE instructions (CR0.EM, CR0.TS, CR4.OSFXSR)
-  bool x87_ready = false;   // likewise for x87 and MMX (CR0.EM, CR0.TS)
-  bool vex = false;         // VEX prefixes count: neither real nor virtual-8086 mode
-  uint8_t access = 0;       // which TLB set data accesses use: Mmu::AccessClass
+  uint8_t code_bits = 16;    // 16, 32 or 64
+  uint8_t stack_bits = 16;   // 16, 32 or 64
+  bool flat_data = false;    // DS, ES, SS and CS need no base and no check
+  bool flat_code = false;    // CS has base 0 and the largest limit
+  bool sse_ready = false;    // no #UD or #NM stands before SSE instructions (CR0.EM, CR0.TS, CR4.OSFXSR)
+  bool x87_ready = false;    // likewise for x87 and MMX (CR0.EM, CR0.TS)
+  bool vex = false;          // VEX prefixes count: neither real nor virtual-8086 mode
+  uint8_t access = 0;        // which TLB set data accesses use: Mmu::AccessClass
+  bool five_levels = false;  // CR4.LA57: where the canonical addresses end
   uint32_t key() const {
     return (code_bits == 16   ? 0
             : code_bits == 32 ? 1
@@ -46,7 +47,7 @@ struct CodeMode {
             : stack_bits == 32 ? 1
                                : 2)
                << 2 |
-           flat_data << 4 | flat_code << 5 | sse_ready << 6 | x87_ready << 7 | vex << 8 | access << 9;
+           flat_data << 4 | flat_code << 5 | sse_ready << 6 | x87_ready << 7 | vex << 8 | access << 9 | five_levels << 11;
   }
 };
 

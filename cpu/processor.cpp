@@ -91,6 +91,7 @@ void Processor::derive() {
   mode_.x87_ready = !(state.cr0 & (cr0::EM | cr0::TS));
   mode_.vex = state.protected_mode() && !state.virtual_8086();
   cpl_ = state.cpl();
+  mode_.five_levels = code64 && state.cr4 & cr4::LA57;
   canonical_unused_ = state.cr4 & cr4::LA57 ? 7 : 16;
   code_limit_ = cs.limit;
   for (unsigned i = 0; i < segment_count; ++i) segment_base_[i] = code64 && i < FS ? 0 : state.segment[i].base;

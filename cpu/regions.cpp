@@ -20,6 +20,10 @@ RegionContext Processor::region_context() {
 }
 
 Processor::AfterRegion Processor::run_region(const Block& block) {
+  // The same bytes may also be mapped where a direct jump can leave the canonical addresses (Mmu::near_edge).
+  Mmu::CodePage page;
+  if (!mmu.known_code_page(mode_.code_bits == 64 ? state.rip : static_cast<uint32_t>(state.rip), page))
+    return AfterRegion::interpret;
   auto budget = static_cast<int32_t>(std::min(limit_ - clock.ticks, longest_stay));
   region_end_ticks_ = clock.ticks + static_cast<uint64_t>(budget);
   block_end_ = nullptr;  // stop_after() has nothing to stop: regions look at attention_ themselves

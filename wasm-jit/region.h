@@ -14,8 +14,8 @@
 
 namespace matryoshka::jit {
 
-// Everything that a translation assumes beside its bytes. CodeMode::key() holds what decoding depends on and which TLB set data
-// accesses use.
+// Everything that a translation assumes beside its bytes. CodeMode::key() holds what decoding depends on, which TLB set data
+// accesses use and which addresses are canonical.
 struct RegionKey {
   uint64_t physical = 0;  // of the entry's first byte
   uint32_t mode = 0;
