@@ -9,8 +9,8 @@ namespace matryoshka {
 
 BlockCache::BlockCache(PhysicalMemory& memory)
     : memory_(memory),
-      ops_(std::make_unique_for_overwrite<Op[]>(op_capacity)),
-      blocks_(std::make_unique_for_overwrite<Block[]>(block_capacity)),
+      ops_(new Op[op_capacity]),
+      blocks_(new Block[block_capacity]),
       table_(table_size, none),
       page_heads_(memory.ram_size() / page_size, none) {}
 

@@ -46,8 +46,8 @@ class EmptyRegions final : public RegionEngine {
 
 TEST_CASE("jit: An instruction across two pages is watched in both", "[jit]") {
   CpuBench b;
-  b.put_bytes(code + 0xf00, {0xe9, 0xf8, 0, 0, 0});           // jmp to the page's last three bytes
-  b.put_bytes(code + 0xffd, {0xb8, 1, 0, 0, 0});              // mov eax,1
+  b.put_bytes(code + 0xf00, {0xe9, 0xf8, 0, 0, 0});            // jmp to the page's last three bytes
+  b.put_bytes(code + 0xffd, {0xb8, 1, 0, 0, 0});               // mov eax,1
   b.put_bytes(code + 0x1002, {0xe9, 0xf9, 0xfe, 0xff, 0xff});  // jmp to the start
   b.cpu.state.rip = code + 0xf00;
   b.run(6);

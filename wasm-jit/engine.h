@@ -27,7 +27,7 @@ class ModuleHost {
 
 struct Statistics {
   uint64_t regions = 0, instructions = 0, modules = 0, bytes = 0, refused = 0, dropped = 0, links = 0;
-  uint64_t exits[exit_kinds] = {};  // by ExitKind
+  uint64_t exits[exit_kinds] = {};                                      // by ExitKind
   std::vector<uint32_t> taken_over = std::vector<uint32_t>(row_count);  // by row: what the interpreter went on with
 };
 
