@@ -4,10 +4,10 @@ const BASE = 0x100000;
 const HEADER = 32;
 export const DEBUG_EXIT = ["-device", "isa-debug-exit,iobase=0xf4"];
 
-const le32 = (n) => [n & 255, (n >>> 8) & 255, (n >>> 16) & 255, (n >>> 24) & 255];
+export const le32 = (n) => [n & 255, (n >>> 8) & 255, (n >>> 16) & 255, (n >>> 24) & 255];
 
 // `code(address)` answers bytes that will stand at that address.
-function multiboot(code) {
+export function multiboot(code) {
   const magic = 0x1badb002, flags = 0x10000;
   const body = code(BASE + HEADER);
   return Uint8Array.from([
