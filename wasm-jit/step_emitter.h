@@ -58,9 +58,6 @@ class StepEmitter {
 
  private:
   using EffectKind = tree::EffectKind;
-  struct Place {
-    uint32_t host;
-  };
 
   // What a helper has to do with general registers and flags.
   struct Needs {
