@@ -86,9 +86,10 @@ test("on a phone a bar has the keys that its keyboard lacks", async () => {
   await page.keyboard.type("x");
   await page.keyboard.press("Enter");
   await expectRow(page, /^one-twxo$/);
-  // Ctrl is for one key.
-  await page.keyboard.type("sleep 1000");
+  // Ctrl is for one key. What it ends says first that it runs: a ^C before that would find only the shell.
+  await page.keyboard.type("sh -c 'echo now-$((1+1)); exec sleep 1000'");
   await page.keyboard.press("Enter");
+  await expectRow(page, /^now-2$/);
   await key("Control").tap();
   assert.equal(await key("Control").getAttribute("aria-pressed"), "true");
   await page.keyboard.type("c");
