@@ -39,6 +39,7 @@ struct CodeMode {
   bool vex = false;          // VEX prefixes count: neither real nor virtual-8086 mode
   uint8_t access = 0;        // which TLB set data accesses use: Mmu::AccessClass
   bool five_levels = false;  // CR4.LA57: where the canonical addresses end
+  bool non_root = false;     // a VMX guest: translations of its own, and some rows may exit
   uint32_t key() const {
     return (code_bits == 16   ? 0
             : code_bits == 32 ? 1
@@ -47,7 +48,7 @@ struct CodeMode {
             : stack_bits == 32 ? 1
                                : 2)
                << 2 |
-           flat_data << 4 | flat_code << 5 | sse_ready << 6 | x87_ready << 7 | vex << 8 | access << 9 | five_levels << 11;
+           flat_data << 4 | flat_code << 5 | sse_ready << 6 | x87_ready << 7 | vex << 8 | access << 9 | five_levels << 11 | non_root << 12;
   }
 };
 

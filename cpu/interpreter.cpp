@@ -271,7 +271,9 @@ void Processor::finish_faulted(const Op& op) {
   state.rip = instruction_start(op);
   if (fault.by_noncanonical && op.flags & Op::stack_segment) fault.raise(SS_vector, 0);
   fault_met_ = true;
+  exit_length_ = op.length;
   deliver_fault();
+  vmx.unblocked_nmi = false;
   attention_ = true;
 }
 
@@ -289,6 +291,7 @@ __attribute__((flatten)) void Processor::interpret() {
       // The fetch of this instruction faulted: it counts as attempted.
       clock.ticks += 1;
       fault_met_ = true;
+      exit_length_ = 0;
       deliver_fault();
       attention_ = true;
       return;
@@ -372,10 +375,16 @@ __attribute__((flatten)) void Processor::interpret() {
 
 // ---- Between two instructions
 
-// "Priority Among Concurrent Events", as far as one processor without SMM meets them. False: the processor stays halted.
+// "Priority Among Concurrent Events", as far as one processor without SMM meets them. False: the processor stays halted. A guest has
+// more that may come between two instructions: service_guest_exits().
 bool Processor::service_events() {
   attention_ = false;
-  if (init_requested_) {
+  const uint64_t transitions = vmx.transitions();
+  if (vmx.on()) {
+    if (vmx.non_root() && service_guest_exits()) return true;
+    // An INIT waits until VMX operation ends, a SIPI is lost: "INIT signals are blocked in VMX root operation".
+    sipi_requested_ = false;
+  } else if (init_requested_) {
     init_requested_ = false;
     reset(true);
     if (!(state.msr.apic_base & LocalApic::base_bootstrap)) state.activity = Activity::wait_for_sipi;
@@ -395,34 +404,36 @@ bool Processor::service_events() {
   }
   bool shadow = state.sti_shadow || state.mov_ss_shadow;
   if (state.pending_debug && !state.mov_ss_shadow) {
-    state.dr6 |= state.pending_debug & (dr6::BS | dr6::BT | 15);
+    const uint64_t met = state.pending_debug & (dr6::BS | dr6::BT | 15);
     state.pending_debug = 0;
-    deliver(DB_vector, EventKind::exception);
+    deliver({DB_vector, EventKind::exception, false, 0, met});
     clock.ticks += 1;
+    if (vmx.transitions() != transitions) return true;
   }
-  if (state.nmi_pending && !state.nmi_blocked && !shadow) {
+  if (state.nmi_pending && !vmx.nmi_blocked() && !shadow) {
     state.nmi_pending = false;
     state.nmi_blocked = true;
-    deliver(NMI_vector, EventKind::nmi);
+    deliver({NMI_vector, EventKind::nmi});
     clock.ticks += 1;
-  } else if (state.system_flags & rflags::IF && !shadow) {
-    if (apic.has_interrupt()) {
-      ++interrupts_delivered;
-      deliver(apic.acknowledge(), EventKind::external);
-      clock.ticks += 1;
-    } else if (intr_ && apic.accepts_pic() && pic) {
-      ++interrupts_delivered;
-      apic.pic_acknowledged();
-      deliver(pic->acknowledge(), EventKind::external);
-      clock.ticks += 1;
-    }
+  } else if (state.system_flags & rflags::IF && !shadow && (apic.has_interrupt() || (intr_ && apic.accepts_pic() && pic))) {
+    deliver({take_interrupt(), EventKind::external});
+    clock.ticks += 1;
   }
   return true;
 }
 
+// The interrupt that is due, acknowledged where it came from.
+uint8_t Processor::take_interrupt() {
+  ++interrupts_delivered;
+  if (apic.has_interrupt()) return apic.acknowledge();
+  apic.pic_acknowledged();
+  return pic->acknowledge();
+}
+
 // Whether the next instruction must be watched by itself.
 bool Processor::must_step() const {
-  return state.sti_shadow || state.mov_ss_shadow || state.system_flags & (rflags::TF | rflags::RF) || code_breakpoints();
+  return state.sti_shadow || state.mov_ss_shadow || state.system_flags & (rflags::TF | rflags::RF) || code_breakpoints() ||
+         vmx.watches_instructions();
 }
 
 bool Processor::code_breakpoints() const {
@@ -439,9 +450,9 @@ void Processor::step() {
     for (unsigned i = 0; i < 4; ++i)
       if (state.dr7 >> 2 * i & 3 && (state.dr7 >> (16 + 4 * i) & 3) == 0 && state.dr[i] == linear) hit |= uint64_t{1} << i;
     if (hit && !state.mov_ss_shadow) {
-      state.dr6 |= hit;
       clock.ticks += 1;
-      fault.raise(DB_vector);
+      exit_length_ = 0;
+      fault.debug(hit);
       deliver_fault();
       return;
     }
@@ -453,11 +464,13 @@ void Processor::step() {
   state.system_flags &= ~rflags::RF;
   stepping_ = true;
   fault_met_ = false;
-  uint64_t events = events_delivered, retired = state.retired;
+  uint64_t events = events_delivered, retired = state.retired, transitions = vmx.transitions();
   interpret();
   stepping_ = false;
   resume_stopped();
   limit_ = limit;
+  if (vmx.transitions() != transitions) return;  // into another world, where none of this was
+  vmx.instruction_done();
   if (fault_met_) {
     // The shadow ends with the attempt; a fault pushes flags with RF set by itself.
     state.sti_shadow = state.mov_ss_shadow = false;

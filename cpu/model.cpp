@@ -36,7 +36,6 @@ constexpr Missing missing[] = {
     {Feature::AVX2, "AVX2 is not supported; the 256-bit registers do not exist here"},
     {Feature::FMA, "FMA is not supported, since it is part of AVX"},
     {Feature::F16C, "F16C is not supported, since it is part of AVX"},
-    {Feature::VMX, "VMX is not supported yet"},
 };
 
 // Names are compared without case and punctuation: "SSE4_2", "sse4.2" and "sse42" are one.
@@ -148,6 +147,14 @@ std::string suggest_feature(std::string_view given) {
   return near.empty() ? "." : near;
 }
 
+std::string suggest_vmx(std::string_view given) {
+  std::vector<std::string> names;
+  for (const vmx::ControlInfo& row : vmx::control_table) names.push_back(row.flag);
+  for (const vmx::CapabilityInfo& row : vmx::capability_table) names.push_back(row.flag);
+  std::string near = suggestion(given, names);
+  return near.empty() ? "." : near;
+}
+
 }  // namespace
 
 bool CpuModel::parse(std::string_view text, CpuModel& model, std::string& error) {
@@ -165,6 +172,7 @@ bool CpuModel::parse(std::string_view text, CpuModel& model, std::string& error)
   made.max_leaf = row->max_leaf;
   add_features(made.features, row->features);
   made.features.set(Feature::VMX, row->vmx);
+  made.vmx = vmx::Features::all();
 
   while (!text.empty()) {
     std::string_view word = next_word(text, ',');
@@ -175,6 +183,17 @@ bool CpuModel::parse(std::string_view text, CpuModel& model, std::string& error)
       return false;
     }
     word.remove_prefix(1);
+    if (word.starts_with("vmx-")) {
+      switch (made.vmx.set(word, on)) {
+        case vmx::Features::Answer::ok: continue;
+        case vmx::Features::Answer::unsupported:
+          error = "The VMX feature +" + std::string(word) + " cannot be set: it is not supported yet.";
+          return false;
+        case vmx::Features::Answer::unknown:
+          error = "There is no VMX feature \"" + std::string(word) + "\"" + suggest_vmx(word);
+          return false;
+      }
+    }
     const FeatureInfo* info = find_feature(word);
     if (!info) {
       error = "There is no CPU flag \"" + std::string(word) + "\"" + suggest_feature(word);

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "cpu/features.h"
+#include "vmx-model/capabilities.h"
 
 namespace matryoshka {
 
@@ -19,6 +20,7 @@ struct CpuModel {
   std::string brand;
   unsigned family = 6, model = 60, stepping = 3;
   FeatureSet features;
+  vmx::Features vmx;  // what VMX has, where there is VMX
   unsigned physical_bits = 39, linear_bits = 48;
   uint32_t max_leaf = 0x16;  // highest basic CPUID leaf
   unsigned processors = 1;   // in the machine, each a core of its own in one package: CPUID tells of them

@@ -4,6 +4,7 @@
 
 #include "cpu/handlers.h"
 #include "cpu/isa.h"
+#include "cpu/system/vmx.h"
 
 namespace matryoshka {
 
@@ -15,10 +16,12 @@ Processor::Processor(const CpuModel& model, PhysicalMemory& memory, Bus& bus, Cl
       model(model),
       mmu(state, memory, fault),
       apic(clock, state, *this),
+      vmx(state, mmu, memory, clock, fault, *this),
       decoder_(model.features),
       blocks_(memory) {
   mmu.limits = {model.physical_bits, model.features.has(Feature::PDPE1GB)};
   memory.set_watcher(this);
+  vmx.set_capabilities(system::vmx_capabilities(model));
   reset();
 }
 
@@ -45,6 +48,7 @@ void Processor::reset(bool init) {
   state.rip = 0xfff0;
   state.gpr[RDX] = model.family << 8 | (model.model & 15) << 4 | (model.model >> 4) << 16 | model.stepping;
   apic.reset(init);
+  vmx.reset();
   if (!init) init_requested_ = sipi_requested_ = false;
   fault.clear();
   forget_caches();
@@ -52,7 +56,7 @@ void Processor::reset(bool init) {
 
 void Processor::forget_caches() {
   mmu.set_local_page(apic.page(), &apic);
-  mmu.flush_all();
+  vmx.after_load();
   blocks_.drop_all();
   if (regions_) regions_->drop_all();
   derive();
@@ -61,13 +65,14 @@ void Processor::forget_caches() {
 void Processor::set_a20(bool open) {
   constexpr uint64_t line20 = 1 << 20;
   mmu.limits.address_lines = open ? ~uint64_t{0} : ~line20;
-  mmu.flush_all();
+  mmu.forget_everything();
   attention_ = true;
 }
 
 void Processor::serialize(Archive& ar) {
   ar(state, intr_, init_requested_, sipi_requested_, sipi_vector_);
   apic.serialize(ar);
+  if (ar.version() >= 4) vmx.serialize(ar);
 }
 
 namespace {
@@ -91,6 +96,7 @@ void Processor::derive() {
   mode_.x87_ready = !(state.cr0 & (cr0::EM | cr0::TS));
   mode_.vex = state.protected_mode() && !state.virtual_8086();
   cpl_ = state.cpl();
+  mode_.non_root = vmx.non_root();
   mode_.five_levels = code64 && state.cr4 & cr4::LA57;
   canonical_unused_ = state.cr4 & cr4::LA57 ? 7 : 16;
   code_limit_ = cs.limit;
@@ -101,7 +107,13 @@ void Processor::derive() {
   attention_ = true;
 }
 
+bool Processor::hears_interrupts() const {
+  if (state.activity != Activity::halted) return false;
+  return state.system_flags & rflags::IF || vmx.guards(vmx::Control::pin_external_interrupt_exiting);
+}
+
 bool Processor::can_wake() const {
+  if (vmx.non_root()) return guest_can_wake();
   if (state.activity == Activity::wait_for_sipi) return false;  // an NMI waits as well
   if (state.nmi_pending && !state.nmi_blocked) return true;
   if (state.activity != Activity::halted) return false;

@@ -25,6 +25,7 @@
 #include "devices/bus/clock.h"
 #include "devices/bus/irq.h"
 #include "mmu/mmu.h"
+#include "vmx-model/vmx.h"
 
 namespace matryoshka {
 
@@ -39,7 +40,7 @@ class ProcessorHost {
   virtual bool takes_event(uint8_t /*vector*/, bool /*has_error*/, uint32_t /*error*/) { return false; }
 };
 
-class Processor final : private CodeWatcher, private LocalApicHost {
+class Processor final : private CodeWatcher, private LocalApicHost, private vmx::VmxHost {
  public:
   Processor(const CpuModel& model, PhysicalMemory& memory, Bus& bus, Clock& clock, ProcessorHost& host);
 
@@ -52,6 +53,7 @@ class Processor final : private CodeWatcher, private LocalApicHost {
   const CpuModel model;
   Mmu mmu;
   LocalApic apic;
+  vmx::Vmx vmx;
   InterruptAcknowledge* pic = nullptr;  // who answers an interrupt acknowledge cycle (ExtINT)
 
   // ---- Running
@@ -81,6 +83,8 @@ class Processor final : private CodeWatcher, private LocalApicHost {
   bool idle() const { return state.activity != Activity::active; }
   // Whether the halted processor has something to wake up for.
   bool can_wake() const;
+  // Whether interrupts reach it at all while it is halted.
+  bool hears_interrupts() const;
 
   // ---- Wires
 
@@ -243,10 +247,40 @@ class Processor final : private CodeWatcher, private LocalApicHost {
   [[nodiscard]] bool read_descriptor(uint16_t selector, Descriptor& descriptor);  // #GP(selector) outside the table
   [[nodiscard]] bool load_segment(unsigned segment, uint16_t selector);           // MOV and POP to a segment register
   // interrupts.cpp
-  enum class EventKind : uint8_t { external, nmi, exception, software, software_one /* ICEBP */ };
-  // Delivers one event through the IDT or IVT; faults on the way become double faults, then host.triple_fault().
-  void deliver(uint8_t vector, EventKind kind, bool has_error = false, uint32_t error = 0);
+  enum class EventKind : uint8_t { external, nmi, exception, software /* INT n */, software_exception /* INT3, INTO */, software_one /* ICEBP */ };
+  struct Event {
+    uint8_t vector;
+    EventKind kind;
+    bool has_error = false;
+    uint32_t error = 0;
+    uint64_t payload = 0;   // #PF: what CR2 becomes; #DB: what DR6 gains
+    bool injected = false;  // by a VM entry: no payload, and it cannot exit itself
+    uint32_t length = 0;    // injected software events: of the instruction that they stand for
+
+    // INT n, INT3 and INTO are held to the gate's DPL, and what they meet is not external to the program.
+    bool by_program() const { return kind == EventKind::software || kind == EventKind::software_exception; }
+    uint32_t external() const { return by_program() ? 0 : 1; }
+    bool is_fault() const {
+      return kind == EventKind::exception && vector != DB_vector && vector != DF_vector && vector != MC_vector;
+    }
+    uint32_t info() const;  // as the interruption-information fields of the VMCS have it
+  };
+  // Delivers one event through the IDT or IVT; faults on the way become double faults, then host.triple_fault(). In a guest any of
+  // them may exit instead. `vectoring` is an event whose delivery has led to this one.
+  void deliver(Event event, uint32_t vectoring = 0, uint32_t vectoring_error = 0);
   void deliver_fault();  // what stands in `fault`
+
+  // virtualization.cpp: non-root operation. Each answers true, with the VM exit in `fault`, where the guest has to leave; the caller
+  // then returns false at once. In root operation all are false.
+  [[nodiscard]] bool exits(vmx::Reason reason, vmx::Cause cause, uint64_t qualification = 0, uint32_t instruction_info = 0);
+  [[nodiscard]] bool exits_by(vmx::Control control, vmx::Reason reason, uint64_t qualification = 0, uint32_t instruction_info = 0) {
+    return vmx.guards(control) && exits(reason, control, qualification, instruction_info);
+  }
+  [[nodiscard]] bool exits_always(vmx::Reason reason, uint64_t qualification = 0, uint32_t instruction_info = 0) {
+    return vmx.non_root() && exits(reason, vmx::Cause::unconditional, qualification, instruction_info);
+  }
+  void enter_guest(bool launch);  // VMLAUNCH, VMRESUME
+
   // Counted by deliver(), SYSCALL and SYSRET: tells a single step that the flags it began with are no longer the program's.
   uint64_t events_delivered = 0;
 
@@ -260,6 +294,18 @@ class Processor final : private CodeWatcher, private LocalApicHost {
 
   void code_written(uint64_t page, uint64_t granules) override;
   void drop_write_tags(uint64_t page) override;
+
+  bool vmx_read_msr(uint32_t number, uint64_t& value) override;
+  bool vmx_write_msr(uint32_t number, uint64_t value) override;
+  void vmx_state_replaced() override;
+  void vmx_notice() override { attention_ = true; }
+  void vmx_shut_down() override;
+  void leave_guest(vmx::ExitRecord record);
+  void leave_guest_by(const Fault& met);
+  bool leaves_by(const Event& event, uint32_t vectoring, uint32_t vectoring_error);
+  bool service_guest_exits();
+  bool guest_can_wake() const;
+  uint8_t take_interrupt();
 
   void apic_notice() override;
   void apic_nmi() override;
@@ -305,6 +351,7 @@ class Processor final : private CodeWatcher, private LocalApicHost {
   bool restarted_ = false;  // the instruction is to be continued: again()
   bool stepping_ = false;   // one instruction is being watched by itself: step()
   bool fault_met_ = false;  // and it faulted
+  uint32_t exit_length_ = 0;  // of the instruction that a VM exit is about, or 0
   bool init_requested_ = false, sipi_requested_ = false;
   uint8_t sipi_vector_ = 0;
   RegionEngine* regions_ = nullptr;

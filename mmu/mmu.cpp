@@ -7,8 +7,8 @@ namespace matryoshka {
 void Mmu::select() {
   user_ = state_.cpl() == 3;
   bool ac = state_.system_flags & rflags::AC;
-  backing_ = user_ ? &user_data_ : ac && state_.cr4 & cr4::SMAP ? &supervisor_ac_data_ : &supervisor_data_;
-  code_ = user_ ? &user_code_ : &supervisor_code_;
+  backing_ = user_ ? &sets_->user_data : ac && state_.cr4 & cr4::SMAP ? &sets_->supervisor_ac_data : &sets_->supervisor_data;
+  code_ = user_ ? &sets_->user_code : &sets_->supervisor_code;
   check_alignment_ = user_ && ac && state_.cr0 & cr0::AM;
   data_ = check_alignment_ ? &no_data_ : backing_;
 }
@@ -31,7 +31,7 @@ void Mmu::open_tags(TlbEntry& e, uint64_t linear) {
   uint64_t physical = e.physical_page();
   e.read_tag = e.write_tag = linear ^ TlbEntry::withheld;
   e.addend = 0;
-  if (physical == local_page_ || watched(linear)) return;
+  if (physical == local_page_ || physical == apic_access_page_ || watched(linear)) return;
   const uint8_t* page = memory_.readable_page(physical);
   if (!page) return;
   e.addend = reinterpret_cast<uintptr_t>(page) - linear;
@@ -40,7 +40,7 @@ void Mmu::open_tags(TlbEntry& e, uint64_t linear) {
     e.write_tag = linear;
 }
 
-bool Mmu::translate_page(TlbSet& set, uint64_t address, Access access, uint64_t& physical) {
+bool Mmu::find_page(TlbSet& set, uint64_t address, Access access, uint64_t& physical) {
   TlbEntry& e = set.at(address);
   uint64_t needed = access.kind == AccessKind::write ? TlbEntry::writable : TlbEntry::readable;
   if (e.is_for(address) && e.info & needed) {
@@ -54,28 +54,36 @@ bool Mmu::translate_page(TlbSet& set, uint64_t address, Access access, uint64_t&
     }
     return true;
   }
-  if (!state_.paging()) {
-    physical = address & limits.address_lines;
-    Translation flat{physical, true, true, false, true, 12};
-    fill(set, address, flat, access.kind == AccessKind::write);
-    return true;
-  }
   Translation found;
-  if (!walk(state_, memory_, limits, address, access, found, fault_)) return false;
+  if (!(state_.paging() ? walk(state_, memory_, limits, address, access, found, fault_)
+                        : walk_unpaged(memory_, limits, address, access.kind, found, fault_))) {
+    // "Operations that Invalidate Cached Mappings": what was known of the address goes with the fault or exit.
+    if (e.is_for(address)) set.drop_page(address);
+    return false;
+  }
   if (access.kind == AccessKind::fetch) found.permits_read = true, found.permits_write = false;
   fill(set, address, found, access.kind == AccessKind::write);
   physical = found.physical;
   return true;
 }
 
+bool Mmu::translate_page(TlbSet& set, uint64_t address, unsigned size, Access access, uint64_t& physical) {
+  if (!find_page(set, address, access, physical)) return false;
+  if ((physical & ~uint64_t{0xfff}) != apic_access_page_) [[likely]]
+    return true;
+  uint64_t qualification;
+  return apic_access_target_->virtualize(physical & 0xfff, size, access.kind, physical, qualification) ||
+         fault_.exit(ept_exit::apic_access, qualification, 0, address);
+}
+
 bool Mmu::translate(TlbSet& set, uint64_t address, unsigned size, Access access, Part (&parts)[2]) {
   address = wrap(address);
   if (state_.long_mode() && !(canonical(state_, address) && canonical(state_, address + size - 1))) return fault_.noncanonical();
   unsigned first = std::min<unsigned>(size, page_size - (address & 0xfff));
-  if (!translate_page(set, address, access, parts[0].physical)) return false;
+  if (!translate_page(set, address, first, access, parts[0].physical)) return false;
   parts[0].size = first;
   parts[1].size = size - first;
-  return first == size || translate_page(set, wrap(address + first), access, parts[1].physical);
+  return first == size || translate_page(set, wrap(address + first), size - first, access, parts[1].physical);
 }
 
 // ---- Physical accesses
@@ -161,7 +169,7 @@ bool Mmu::probe_store(uint64_t address, unsigned size) {
 bool Mmu::store_as(bool user, uint64_t address, const void* value, unsigned size) {
   Part parts[2];
   bool ac = state_.system_flags & rflags::AC && state_.cr4 & cr4::SMAP;
-  TlbSet& set = user ? user_data_ : ac ? supervisor_ac_data_ : supervisor_data_;
+  TlbSet& set = user ? sets_->user_data : ac ? sets_->supervisor_ac_data : sets_->supervisor_data;
   if (!translate(set, address, size, {AccessKind::write, user, false}, parts)) return false;
   write_parts(parts, value);
   match_breakpoints(address, size, true);
@@ -170,7 +178,7 @@ bool Mmu::store_as(bool user, uint64_t address, const void* value, unsigned size
 
 bool Mmu::system_load_slow(uint64_t address, void* value, unsigned size) {
   Part parts[2];
-  if (!translate(supervisor_data_, address, size, {AccessKind::read, false, true}, parts)) return false;
+  if (!translate(sets_->supervisor_data, address, size, {AccessKind::read, false, true}, parts)) return false;
   read_parts(parts, value);
   match_breakpoints(address, size, false);
   return true;
@@ -178,7 +186,7 @@ bool Mmu::system_load_slow(uint64_t address, void* value, unsigned size) {
 
 bool Mmu::system_store_slow(uint64_t address, const void* value, unsigned size) {
   Part parts[2];
-  if (!translate(supervisor_data_, address, size, {AccessKind::write, false, true}, parts)) return false;
+  if (!translate(sets_->supervisor_data, address, size, {AccessKind::write, false, true}, parts)) return false;
   write_parts(parts, value);
   match_breakpoints(address, size, true);
   return true;
@@ -186,7 +194,7 @@ bool Mmu::system_store_slow(uint64_t address, const void* value, unsigned size) 
 
 bool Mmu::system_probe_store(uint64_t address, unsigned size) {
   Part parts[2];
-  return translate(supervisor_data_, address, size, {AccessKind::write, false, true}, parts);
+  return translate(sets_->supervisor_data, address, size, {AccessKind::write, false, true}, parts);
 }
 
 const uint8_t* Mmu::readable_run(uint64_t address) {
@@ -245,40 +253,52 @@ void Mmu::match_breakpoints(uint64_t address, unsigned size, bool write) {
 
 // ---- Invalidation
 
-namespace {
-template <class... Sets, class What>
-void each(What what, Sets&... sets) {
-  (what(sets), ...);
-}
-}  // namespace
-
-void Mmu::flush_all() {
-  each([](TlbSet& s) { s.flush(false); }, user_data_, supervisor_data_, supervisor_ac_data_, user_code_, supervisor_code_);
-}
+void Mmu::flush_all() { worlds_.flush_present([](TlbSet& s) { s.flush(false); }, [](const TlbEntry&, uint64_t) { return true; }); }
 
 void Mmu::flush_non_global() {
-  each([](TlbSet& s) { s.flush(true); }, user_data_, supervisor_data_, supervisor_ac_data_, user_code_, supervisor_code_);
+  worlds_.flush_present([](TlbSet& s) { s.flush(true); }, [](const TlbEntry& e, uint64_t) { return !(e.info & TlbEntry::global); });
 }
 
 void Mmu::flush_user_data() {
-  each([](TlbSet& s) { s.drop_if([](const TlbEntry& e, uint64_t) { return e.info & TlbEntry::user; }); }, user_data_,
-       supervisor_data_, supervisor_ac_data_);
+  auto doomed = [](const TlbEntry& e, uint64_t) { return e.info & TlbEntry::user; };
+  worlds_.flush_present([=](TlbSet& s) { s.drop_if(doomed); }, doomed);
 }
 
 void Mmu::flush_page(uint64_t address) {
-  each(
+  worlds_.flush_present(
       [=](TlbSet& s) {
         if (s.may_hold(address)) s.drop_page(address);
       },
-      user_data_, supervisor_data_, supervisor_ac_data_, user_code_, supervisor_code_);
+      [=](const TlbEntry& e, uint64_t page) { return TlbSet::same_page(e, page, address); });
 }
 
 void Mmu::withhold_writes(uint64_t physical_page) {
-  each([=](TlbSet& s) { s.withhold_writes(physical_page); }, user_data_, supervisor_data_, supervisor_ac_data_);
+  worlds_.each_live_data([=](TlbSet& s) { s.withhold_writes(physical_page); });
 }
 
 void Mmu::withhold_all_writes() {
-  each([](TlbSet& s) { s.withhold_all_writes(); }, user_data_, supervisor_data_, supervisor_ac_data_);
+  worlds_.each_live_data([](TlbSet& s) { s.withhold_all_writes(); });
+}
+
+// ---- Worlds
+
+void Mmu::enter_guest(const World& world, const Ept& ept, uint64_t apic_access_page, ApicAccessTarget* target) {
+  worlds_.enter_guest(world);
+  sets_ = &worlds_.guest_sets();
+  limits.ept = ept;
+  // Entries of this world may come from a time when the page was a plain one.
+  if (apic_access_page != last_apic_access_page_) sets_->each([=](TlbSet& s) { s.withhold(apic_access_page); });
+  apic_access_page_ = last_apic_access_page_ = apic_access_page;
+  apic_access_target_ = target;
+  select();
+}
+
+void Mmu::enter_root() {
+  worlds_.enter_root();
+  sets_ = &worlds_.root_sets();
+  limits.ept.on = false;
+  apic_access_page_ = ~uint64_t{0}, apic_access_target_ = nullptr;
+  select();
 }
 
 }  // namespace matryoshka

@@ -14,8 +14,17 @@
 #include "mmu/memory.h"
 #include "mmu/paging.h"
 #include "mmu/tlb.h"
+#include "mmu/worlds.h"
 
 namespace matryoshka {
+
+// "Virtualizing APIC Accesses": asked about accesses to the APIC-access page.
+class ApicAccessTarget {
+ public:
+  virtual ~ApicAccessTarget() = default;
+  // True: the access goes to `redirected`, in the virtual-APIC page. False: it is a VM exit, of which `qualification` tells.
+  virtual bool virtualize(unsigned offset, unsigned size, AccessKind kind, uint64_t& redirected, uint64_t& qualification) = 0;
+};
 
 class Mmu {
  public:
@@ -99,10 +108,10 @@ class Mmu {
   // Which set the accesses of instructions go through.
   enum class AccessClass : uint8_t { supervisor, user, supervisor_ac, checked };
   AccessClass access_class() const {
-    return data_ == &user_data_            ? AccessClass::user
-           : data_ == &supervisor_data_    ? AccessClass::supervisor
-           : data_ == &supervisor_ac_data_ ? AccessClass::supervisor_ac
-                                           : AccessClass::checked;
+    return data_ == &sets_->user_data            ? AccessClass::user
+           : data_ == &sets_->supervisor_data    ? AccessClass::supervisor
+           : data_ == &sets_->supervisor_ac_data ? AccessClass::supervisor_ac
+                                                 : AccessClass::checked;
   }
   TlbSet* data_set() { return data_; }
   TlbSet* code_set() { return code_; }
@@ -110,17 +119,28 @@ class Mmu {
   // The set in use follows CPL, AC and alignment checking: call after any of them has changed.
   void select();
 
+  // ---- What is known of translations, in the present world
+
   void flush_all();
   void flush_non_global();
   void flush_user_data();  // PKRU has changed
   void flush_page(uint64_t address);
+
+  // ---- Worlds: VMX root operation, and each guest by its VPID and EPT. See mmu/worlds.h.
+
+  void enter_guest(const World& world, const Ept& ept, uint64_t apic_access_page, ApicAccessTarget* target);
+  void enter_root();
+  bool in_guest() const { return worlds_.in_guest(); }
+  Worlds& worlds() { return worlds_; }
+  void forget_everything() { worlds_.forget_everything(); }
+
   void withhold_writes(uint64_t physical_page);
   void withhold_all_writes();
 
   // The local APIC's page answers before memory does.
   void set_local_page(uint64_t address, BusTarget* target) {
     local_page_ = address, local_target_ = target;
-    flush_all();
+    forget_everything();
   }
 
   // An access reached a device, or hit a data breakpoint: the engine ends the block after the instruction and clears this.
@@ -144,7 +164,8 @@ class Mmu {
 
   // Cuts an access at a page boundary and translates both parts before anything is read or written.
   [[nodiscard]] bool translate(TlbSet& set, uint64_t address, unsigned size, Access access, Part (&parts)[2]);
-  [[nodiscard]] bool translate_page(TlbSet& set, uint64_t address, Access access, uint64_t& physical);
+  [[nodiscard]] bool translate_page(TlbSet& set, uint64_t address, unsigned size, Access access, uint64_t& physical);
+  [[nodiscard]] bool find_page(TlbSet& set, uint64_t address, Access access, uint64_t& physical);
   void fill(TlbSet& set, uint64_t linear, const Translation& found, bool is_write);
   void open_tags(TlbEntry& entry, uint64_t linear);
   bool watched(uint64_t page) const;
@@ -163,13 +184,15 @@ class Mmu {
   bool user_ = false;
   bool check_alignment_ = false;
 
-  // User, supervisor, supervisor with AC set (SMAP lets it through); and one that stays empty, in use under alignment checking,
-  // so that every access takes the slow path, where alignment is looked at.
-  TlbSet user_data_, supervisor_data_, supervisor_ac_data_, no_data_;
-  TlbSet user_code_, supervisor_code_;
-  TlbSet* data_ = &supervisor_data_;
-  TlbSet* code_ = &supervisor_code_;
-  TlbSet* backing_ = &supervisor_data_;  // where the slow path keeps what it finds
+  uint64_t apic_access_page_ = ~uint64_t{0}, last_apic_access_page_ = ~uint64_t{0};
+  ApicAccessTarget* apic_access_target_ = nullptr;
+
+  Worlds worlds_;
+  TlbSets* sets_ = &worlds_.root_sets();
+  TlbSet no_data_;  // stays empty; in use under alignment checking, so that every access takes the slow path, where it is looked at
+  TlbSet* data_ = &sets_->supervisor_data;
+  TlbSet* code_ = &sets_->supervisor_code;
+  TlbSet* backing_ = &sets_->supervisor_data;  // where the slow path keeps what it finds
 };
 
 }  // namespace matryoshka

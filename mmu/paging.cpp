@@ -23,8 +23,9 @@ Shape shape_of(const CpuState& s) {
 uint64_t bits_from(unsigned low) { return low >= 64 ? 0 : ~uint64_t{0} << low; }
 constexpr uint64_t bits(unsigned high, unsigned low) { return (~uint64_t{0} >> (63 - high)) & (~uint64_t{0} << low); }
 
-// One table entry of a walk: where it lies, what it holds.
+// One table entry of a walk: where it lies, for the guest and in memory, and what it holds.
 struct Step {
+  uint64_t guest_address;
   uint64_t address;
   uint64_t entry;
   unsigned shift;  // of the part of the linear address below this level
@@ -72,9 +73,36 @@ uint64_t index_of(const Shape& shape, uint64_t linear, unsigned shift) {
 
 unsigned first_shift(const Shape& shape) { return 12 + shape.index_bits * (shape.levels - 1); }
 
+// Where a table entry lies in memory. With EPT a walk of its own, which may end the instruction.
+bool locate(PhysicalMemory& memory, const PagingLimits& limits, uint64_t linear, bool updates, Step& step, Fault& fault) {
+  step.address = step.guest_address & limits.address_lines;
+  if (!limits.ept.on) return true;
+  EptTranslation found;
+  if (!ept_walk(memory, limits.ept, step.guest_address, {AccessKind::read, true, linear, true, updates}, found, fault)) return false;
+  step.address = found.physical;
+  return true;
+}
+
 uint64_t root_of(const CpuState& s, const Shape& shape) { return s.cr3 & (shape.entry_size == 4 ? 0xfffff000 : bits(51, 12)); }
 
+// The page at the end of the walk, and what both walks together permit.
+bool under_ept(PhysicalMemory& memory, const PagingLimits& limits, uint64_t linear, AccessKind kind, uint64_t guest_physical,
+               Translation& result, Fault& fault) {
+  EptTranslation found;
+  if (!ept_walk(memory, limits.ept, guest_physical, {kind, true, linear, false, false}, found, fault)) return false;
+  result.physical = found.physical;
+  result.permits_read = result.permits_read && found.readable;
+  result.permits_write = result.permits_write && found.writable;
+  return true;
+}
+
 }  // namespace
+
+bool walk_unpaged(PhysicalMemory& memory, const PagingLimits& limits, uint64_t address, AccessKind kind, Translation& result,
+                  Fault& fault) {
+  result = {address & limits.address_lines, true, true, false, true, 12};
+  return !limits.ept.on || under_ept(memory, limits, address, kind, address, result, fault);
+}
 
 bool canonical(const CpuState& s, uint64_t address) {
   unsigned unused = s.cr4 & cr4::LA57 ? 7 : 16;
@@ -102,7 +130,8 @@ bool walk(CpuState& s, PhysicalMemory& memory, const PagingLimits& limits, uint6
   for (unsigned shift = first_shift(shape); !leaf; shift -= shape.index_bits) {
     Step& step = steps[count++];
     step.shift = shift;
-    step.address = (table + index_of(shape, linear, shift) * shape.entry_size) & limits.address_lines;
+    step.guest_address = table + index_of(shape, linear, shift) * shape.entry_size;
+    if (!locate(memory, limits, linear, false, step, fault)) return false;
     step.entry = memory.load(step.address, shape.entry_size);
     if (!(step.entry & P)) return fault.page(linear, code);
     leaf = is_leaf(s, shape, step);
@@ -141,6 +170,7 @@ bool walk(CpuState& s, PhysicalMemory& memory, const PagingLimits& limits, uint6
     Step& step = steps[i];
     uint64_t marked = step.entry | A | (write && i == count - 1 ? D : 0);
     if (marked != step.entry) {
+      if (!locate(memory, limits, linear, true, step, fault)) return false;
       memory.store(step.address, shape.entry_size, marked);
       step.entry = marked;
     }
@@ -148,6 +178,7 @@ bool walk(CpuState& s, PhysicalMemory& memory, const PagingLimits& limits, uint6
   result.physical = table & limits.address_lines;
   result.permits_read = may_read;
   result.permits_write = may_write && last.entry & D;
+  if (limits.ept.on && !under_ept(memory, limits, linear, access.kind, table, result, fault)) return false;
   result.global = s.cr4 & cr4::PGE && last.entry & G;
   result.user_page = user;
   result.page_bits = static_cast<uint8_t>(last.shift);
@@ -180,12 +211,17 @@ bool peek_physical(const CpuState& s, const PhysicalMemory& memory, uint64_t lin
   }
 }
 
-bool load_pdptes(CpuState& s, const PhysicalMemory& memory, const PagingLimits& limits, uint64_t cr3) {
-  uint64_t reserved = bits(63, limits.physical_bits) | bits(8, 5) | bits(2, 1);
+uint64_t reserved_pdpte_bits(unsigned physical_bits) { return bits(63, physical_bits) | bits(8, 5) | bits(2, 1); }
+
+bool load_pdptes(CpuState& s, PhysicalMemory& memory, const PagingLimits& limits, uint64_t cr3, Fault& fault, uint32_t error) {
   uint64_t loaded[4];
   for (unsigned i = 0; i < 4; ++i) {
-    loaded[i] = memory.load(((cr3 & 0xffffffe0) + 8 * i) & limits.address_lines, 8);
-    if (loaded[i] & P && loaded[i] & reserved) return false;
+    const uint64_t guest_address = (cr3 & 0xffffffe0) + 8 * i;
+    EptTranslation found{guest_address & limits.address_lines, true, true, true, 12};
+    if (limits.ept.on && !ept_walk(memory, limits.ept, guest_address, {AccessKind::read, false, 0, true, false}, found, fault))
+      return false;
+    loaded[i] = memory.load(found.physical, 8);
+    if (loaded[i] & P && loaded[i] & reserved_pdpte_bits(limits.physical_bits)) return fault.raise(GP_vector, error);
   }
   for (unsigned i = 0; i < 4; ++i) s.pdpte[i] = loaded[i];
   return true;

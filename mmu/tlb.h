@@ -46,6 +46,12 @@ class TlbSet {
     has_large_ |= (entry.info & (TlbEntry::large | TlbEntry::huge)) != 0;
   }
 
+  // Shows (entry, linear page) of all that is known.
+  template <class See>
+  void for_each(See see) const {
+    for (unsigned k = 0; k < used_count_; ++k) see(entries[used_[k]], page_of(used_[k]));
+  }
+
   // Drops what `doomed` says of (entry, linear page); the cost follows the number of entries in use.
   template <class Doomed>
   void drop_if(Doomed doomed) {
@@ -64,10 +70,11 @@ class TlbSet {
   }
   // INVLPG: the page that holds the address, all of it where it is a large one.
   void drop_page(uint64_t address) {
-    drop_if([=](const TlbEntry& e, uint64_t page) {
-      uint64_t span = e.info & TlbEntry::huge ? 30 : e.info & TlbEntry::large ? 21 : 12;
-      return page >> span == address >> span;
-    });
+    drop_if([=](const TlbEntry& e, uint64_t page) { return same_page(e, page, address); });
+  }
+  static bool same_page(const TlbEntry& e, uint64_t page, uint64_t address) {
+    unsigned span = e.info & TlbEntry::huge ? 30 : e.info & TlbEntry::large ? 21 : 12;
+    return page >> span == address >> span;
   }
   bool may_hold(uint64_t address) { return has_large_ || at(address).is_for(address); }
   // The entry stays, but stores through it take the slow path again.
@@ -75,6 +82,13 @@ class TlbSet {
     for (unsigned k = 0; k < used_count_; ++k) {
       TlbEntry& e = entries[used_[k]];
       if (e.physical_page() == physical_page) e.write_tag = page_of(used_[k]) ^ TlbEntry::withheld;
+    }
+  }
+  // Reads take it, too.
+  void withhold(uint64_t physical_page) {
+    for (unsigned k = 0; k < used_count_; ++k) {
+      TlbEntry& e = entries[used_[k]];
+      if (e.physical_page() == physical_page) e.read_tag = e.write_tag = page_of(used_[k]) ^ TlbEntry::withheld;
     }
   }
   void withhold_all_writes() {

@@ -31,6 +31,7 @@
 #include "cpu/ops/x87_transcendental.h"
 #include "cpu/system/model_ops.h"
 #include "cpu/system/system.h"
+#include "cpu/system/vmx.h"
 
 namespace matryoshka {
 

@@ -277,9 +277,15 @@ struct Saving {
 bool xsave(Processor& cpu, const Op& op) { return save_standard(cpu, op, false); }
 bool xsaveopt(Processor& cpu, const Op& op) { return save_standard(cpu, op, true); }
 bool xsavec(Processor& cpu, const Op& op) { return save_compacted(cpu, op, cpu.state.xcr0); }
-bool xsaves(Processor& cpu, const Op& op) { return save_compacted(cpu, op, cpu.state.xcr0 | cpu.state.msr.xss); }
+bool xsaves(Processor& cpu, const Op& op) {
+  if (cpu.vmx.lacks(vmx::Control::secondary_xsaves)) return cpu.fault.raise(UD_vector);
+  return save_compacted(cpu, op, cpu.state.xcr0 | cpu.state.msr.xss);
+}
 bool xrstor(Processor& cpu, const Op& op) { return restore(cpu, op, cpu.state.xcr0, false); }
-bool xrstors(Processor& cpu, const Op& op) { return restore(cpu, op, cpu.state.xcr0 | cpu.state.msr.xss, true); }
+bool xrstors(Processor& cpu, const Op& op) {
+  if (cpu.vmx.lacks(vmx::Control::secondary_xsaves)) return cpu.fault.raise(UD_vector);
+  return restore(cpu, op, cpu.state.xcr0 | cpu.state.msr.xss, true);
+}
 
 // ---- "RDPKRU", "WRPKRU"
 

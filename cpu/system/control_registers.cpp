@@ -2,8 +2,11 @@
 //
 // Translations carry the permissions they were made with, so the TLB is also emptied by changes after which hardware's need not
 // be: of CR0.WP, CR4.SMEP, CR4.SMAP and CR4.PKE. PCIDs are not kept in the TLB: a new PCID empties it of all but global pages.
+#include "cpu/system/control_registers.h"
+
 #include "cpu/system/segments.h"
 #include "cpu/system/system.h"
+#include "cpu/system/vmx.h"
 
 namespace matryoshka::system {
 
@@ -16,7 +19,7 @@ bool general_protection(Processor& cpu) { return cpu.fault.raise(GP_vector, 0); 
 // Loads the four page-directory-pointer-table entries if the new CR0 and CR4 make them the root: "PDPTE Registers".
 bool load_roots(Processor& cpu, uint64_t new_cr0, uint64_t new_cr4, uint64_t new_cr3) {
   if (!(new_cr0 & cr0::PG) || !(new_cr4 & cr4::PAE) || cpu.state.msr.efer & efer::LME) return true;
-  return load_pdptes(cpu.state, cpu.memory, cpu.mmu.limits, new_cr3) || general_protection(cpu);
+  return load_pdptes(cpu.state, cpu.memory, cpu.mmu.limits, new_cr3, cpu.fault);
 }
 
 // ---- CR0
@@ -30,6 +33,7 @@ bool write_cr0(Processor& cpu, uint64_t value) {
   value = (value & defined) | ET;
   const uint64_t changed = s.cr0 ^ value;
   const bool paging_on = value & changed & PG, paging_off = ~value & changed & PG;
+  if (!cpu.vmx.cr0_allowed(value)) return general_protection(cpu);
   if (value & PG && !(value & PE)) return general_protection(cpu);
   if (value & NW && !(value & CD)) return general_protection(cpu);
   if (paging_on && long_mode_enabled) {
@@ -64,6 +68,8 @@ bool write_cr3(Processor& cpu, uint64_t value) {
 
 // ---- CR4
 
+}  // namespace
+
 uint64_t supported_cr4(const CpuModel& model) {
   static constexpr struct {
     uint64_t bits;
@@ -95,11 +101,13 @@ uint64_t supported_cr4(const CpuModel& model) {
   return supported;
 }
 
+namespace {
+
 bool write_cr4(Processor& cpu, uint64_t value) {
   using namespace cr4;
   CpuState& s = cpu.state;
   const uint64_t changed = s.cr4 ^ value;
-  if (value & ~supported_cr4(cpu.model)) return general_protection(cpu);
+  if (value & ~supported_cr4(cpu.model) || !cpu.vmx.cr4_allowed(value)) return general_protection(cpu);
   if (s.long_mode() && (!(value & PAE) || changed & LA57)) return general_protection(cpu);
   if (value & changed & PCIDE && (!s.long_mode() || s.cr3 & cr3_pcid)) return general_protection(cpu);
   if (changed & (PAE | PGE | PSE | SMEP) && !load_roots(cpu, s.cr0, value, s.cr3)) return false;
@@ -112,7 +120,7 @@ bool write_cr4(Processor& cpu, uint64_t value) {
 // ---- Debug registers
 
 // Checks that stand before any access to a debug register; DR4 and DR5 become DR6 and DR7 where that is allowed.
-bool check_debug_access(Processor& cpu, unsigned& number) {
+bool check_debug_access(Processor& cpu, unsigned& number, uint64_t exit_qualification) {
   CpuState& s = cpu.state;
   if (number > 7) return cpu.fault.raise(UD_vector);
   if (number == 4 || number == 5) {
@@ -120,11 +128,8 @@ bool check_debug_access(Processor& cpu, unsigned& number) {
     number += 2;
   }
   if (cpu.cpl() != 0) return general_protection(cpu);
-  if (s.dr7 & dr7::GD) {
-    s.dr6 |= dr6::BD;
-    return cpu.fault.raise(DB_vector);
-  }
-  return true;
+  if (cpu.exits_by(vmx::Control::primary_mov_dr_exiting, vmx::Reason::mov_dr, exit_qualification | (number & 7))) return false;
+  return !(s.dr7 & dr7::GD) || cpu.fault.debug(dr6::BD);
 }
 
 }  // namespace
@@ -137,16 +142,37 @@ bool check_control_access(Processor& cpu, unsigned number) {
   return true;
 }
 
+namespace {
+
+// "Exit Qualification for Control-Register Accesses".
+enum class ControlAccess : uint64_t { to_register, from_register, clts, lmsw };
+uint64_t qualification_of(unsigned number, ControlAccess access, unsigned general_register) {
+  return number | static_cast<uint64_t>(access) << 4 | uint64_t{general_register} << 8;
+}
+
+bool exits_by_mask(Processor& cpu, bool guarded, vmx::Cause mask, uint64_t qualification) {
+  return guarded && cpu.exits(vmx::Reason::control_register_access, mask, qualification);
+}
+
+}  // namespace
+
 bool mov_from_control(Processor& cpu, const Op& op) {
   if (!check_control_access(cpu, op.reg)) return false;
   const CpuState& s = cpu.state;
+  const uint64_t qualification = qualification_of(op.reg, ControlAccess::from_register, op.rm / 8);
   uint64_t value;
   switch (op.reg) {
-    case 0: value = s.cr0; break;
+    case 0: value = cpu.vmx.cr0_seen(); break;
     case 2: value = s.cr2; break;
-    case 3: value = s.cr3; break;
-    case 4: value = s.cr4; break;
-    default: value = cpu.apic.cr8(); break;
+    case 3:
+      if (cpu.exits_by(vmx::Control::primary_cr3_store_exiting, vmx::Reason::control_register_access, qualification)) return false;
+      value = s.cr3;
+      break;
+    case 4: value = cpu.vmx.cr4_seen(); break;
+    default:
+      if (cpu.exits_by(vmx::Control::primary_cr8_store_exiting, vmx::Reason::control_register_access, qualification)) return false;
+      value = cpu.vmx.shadows_tpr() ? cpu.vmx.virtual_tpr() >> 4 : cpu.apic.cr8();
+      break;
   }
   cpu.write_gpr(op.rm, op.operand_bits(), value);
   return true;
@@ -155,21 +181,35 @@ bool mov_from_control(Processor& cpu, const Op& op) {
 bool mov_to_control(Processor& cpu, const Op& op) {
   if (!check_control_access(cpu, op.reg)) return false;
   const uint64_t value = cpu.read_gpr(op.rm, op.operand_bits());
+  const uint64_t qualification = qualification_of(op.reg, ControlAccess::to_register, op.rm / 8);
   switch (op.reg) {
-    case 0: return write_cr0(cpu, value);
+    case 0:
+      if (exits_by_mask(cpu, cpu.vmx.guards_cr0(value), vmx::Cause::cr0_mask, qualification)) return false;
+      return write_cr0(cpu, cpu.vmx.cr0_to_load(value));
     case 2: cpu.state.cr2 = value; return true;
-    case 3: return write_cr3(cpu, value);
-    case 4: return write_cr4(cpu, value);
+    case 3: {
+      vmx::Cause cause;
+      if (cpu.vmx.guards_cr3_load(value, cause) && cpu.exits(vmx::Reason::control_register_access, cause, qualification)) return false;
+      return write_cr3(cpu, value);
+    }
+    case 4:
+      if (exits_by_mask(cpu, cpu.vmx.guards_cr4(value), vmx::Cause::cr4_mask, qualification)) return false;
+      return write_cr4(cpu, cpu.vmx.cr4_to_load(value));
     default:
+      if (cpu.exits_by(vmx::Control::primary_cr8_load_exiting, vmx::Reason::control_register_access, qualification)) return false;
       if (value >> 4) return general_protection(cpu);
-      cpu.apic.set_cr8(value);
+      if (cpu.vmx.shadows_tpr())
+        cpu.vmx.set_virtual_tpr(static_cast<uint8_t>(value << 4));
+      else
+        cpu.apic.set_cr8(value);
       return true;
   }
 }
 
 bool mov_from_debug(Processor& cpu, const Op& op) {
   unsigned number = op.reg;
-  if (!check_debug_access(cpu, number)) return false;
+  constexpr uint64_t from_register = 1 << 4;
+  if (!check_debug_access(cpu, number, from_register | uint64_t{op.rm / 8u} << 8)) return false;
   const CpuState& s = cpu.state;
   cpu.write_gpr(op.rm, op.operand_bits(), number < 4 ? s.dr[number] : number == 6 ? s.dr6 : s.dr7);
   return true;
@@ -177,7 +217,7 @@ bool mov_from_debug(Processor& cpu, const Op& op) {
 
 bool mov_to_debug(Processor& cpu, const Op& op) {
   unsigned number = op.reg;
-  if (!check_debug_access(cpu, number)) return false;
+  if (!check_debug_access(cpu, number, uint64_t{op.rm / 8u} << 8)) return false;
   CpuState& s = cpu.state;
   const uint64_t value = cpu.read_gpr(op.rm, op.operand_bits());
   if (number >= 6 && value >> 32) return general_protection(cpu);
@@ -197,7 +237,8 @@ bool mov_to_debug(Processor& cpu, const Op& op) {
 // ---- Parts of CR0
 
 bool clts(Processor& cpu, const Op&) {
-  cpu.state.cr0 &= ~cr0::TS;
+  if (exits_by_mask(cpu, cpu.vmx.guards_clts(), vmx::Cause::cr0_mask, qualification_of(0, ControlAccess::clts, 0))) return false;
+  cpu.state.cr0 = cpu.vmx.cr0_to_load(cpu.state.cr0 & ~cr0::TS);
   cpu.derive();
   return true;
 }
@@ -206,16 +247,24 @@ bool clts(Processor& cpu, const Op&) {
 bool lmsw(Processor& cpu, const Op& op) {
   uint64_t value;
   if (!cpu.read_rm(op, value)) return false;
+  if (cpu.vmx.guards_lmsw(value)) {
+    constexpr uint64_t from_memory = 1 << 6;
+    const uint64_t qualification =
+        qualification_of(0, ControlAccess::lmsw, 0) | (op.is_memory() ? from_memory : 0) | (value & 0xffff) << 16;
+    (void)cpu.exits(vmx::Reason::control_register_access, vmx::Cause::cr0_mask, qualification);
+    if (op.is_memory()) cpu.fault.pending_exit.guest_linear = cpu.effective_address(op) + cpu.segment_base(op.segment);
+    return false;
+  }
   using namespace cr0;
   const uint64_t replaced = MP | EM | TS;
-  return write_cr0(cpu, (cpu.state.cr0 & ~replaced) | (value & (replaced | PE)));
+  return write_cr0(cpu, cpu.vmx.cr0_to_load((cpu.state.cr0 & ~replaced) | (value & (replaced | PE))));
 }
 
 bool smsw(Processor& cpu, const Op& op) {
   const CpuState& s = cpu.state;
   if (s.cr4 & cr4::UMIP && cpu.cpl() > 0) return general_protection(cpu);
-  if (op.is_memory()) return cpu.store_operand(op, static_cast<uint16_t>(s.cr0));
-  cpu.write_gpr(op.rm, op.operand_bits(), s.cr0);
+  if (op.is_memory()) return cpu.store_operand(op, static_cast<uint16_t>(cpu.vmx.cr0_seen()));
+  cpu.write_gpr(op.rm, op.operand_bits(), cpu.vmx.cr0_seen());
   return true;
 }
 
@@ -225,6 +274,7 @@ bool smsw(Processor& cpu, const Op& op) {
 bool invlpg(Processor& cpu, const Op& op) {
   uint64_t linear = cpu.effective_address(op) + cpu.segment_base(op.segment);
   if (cpu.mode().code_bits != 64) linear = static_cast<uint32_t>(linear);
+  if (cpu.exits_by(vmx::Control::primary_invlpg_exiting, vmx::Reason::invlpg, linear)) return false;
   if (canonical(cpu.state, linear) || !cpu.state.long_mode()) cpu.mmu.flush_page(linear);
   return true;
 }
@@ -235,6 +285,10 @@ bool invpcid(Processor& cpu, const Op& op) {
     uint64_t pcid, address;
   } descriptor;
   const CpuState& s = cpu.state;
+  if (cpu.vmx.lacks(vmx::Control::secondary_invpcid)) return cpu.fault.raise(UD_vector);
+  if (cpu.cpl() != 0) return general_protection(cpu);
+  if (cpu.exits_by(vmx::Control::primary_invlpg_exiting, vmx::Reason::invpcid, displacement_of(op, cpu), memory_operand_info(op, cpu)))
+    return false;
   const uint64_t type = cpu.read_gpr(op.reg, op.operand_bits());
   if (!cpu.load_operand(op, descriptor)) return false;
   if (type > all || descriptor.pcid & ~cr3_pcid) return general_protection(cpu);

@@ -95,12 +95,14 @@ bool stac(Processor& cpu, const Op&) {
 }
 
 bool hlt(Processor& cpu, const Op&) {
+  if (cpu.exits_by(vmx::Control::primary_hlt_exiting, vmx::Reason::hlt)) return false;
   cpu.state.activity = Activity::halted;
   cpu.notice();
   return true;
 }
 
 bool pause(Processor& cpu, const Op&) {
+  if (cpu.exits_by(vmx::Control::primary_pause_exiting, vmx::Reason::pause)) return false;
   cpu.clock.ticks += pause_charge;
   return true;
 }

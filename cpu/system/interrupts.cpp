@@ -16,19 +16,7 @@ namespace {
 
 using EventKind = Processor::EventKind;
 
-struct Event {
-  uint8_t vector;
-  EventKind kind;
-  bool has_error = false;
-  uint32_t error = 0;
-
-  // INT n, INT3 and INTO are held to the gate's DPL, and what they meet is not external to the program.
-  bool by_program() const { return kind == EventKind::software; }
-  uint32_t external() const { return by_program() ? 0 : 1; }
-  bool is_fault() const {
-    return kind == EventKind::exception && vector != DB_vector && vector != DF_vector && vector != MC_vector;
-  }
-};
+using Event = Processor::Event;
 
 // RF in the saved flags keeps a code breakpoint from stopping the instruction again: "Instruction-Breakpoint Exception
 // Condition".
@@ -189,10 +177,18 @@ void shut_down(Processor& cpu) {
   cpu.host.triple_fault();
 }
 
-// INT n, INT3, INTO and INT1.
+// INT n, INT3, INTO and INT1. All but the first are exceptions to the bitmap of a guest's host.
 bool attempt_once(Processor& cpu, uint8_t vector, EventKind kind) {
+  const Event event{vector, kind};
+  vmx::Cause cause;
+  if (kind != EventKind::software && cpu.vmx.guards_exception(vector, 0, cause)) {
+    (void)cpu.exits(vmx::Reason::exception_or_nmi, cause);
+    cpu.fault.pending_exit.event = event.info();
+    return false;
+  }
   bool committed;
-  if (attempt(cpu, {vector, kind}, committed)) return true;
+  if (attempt(cpu, event, committed)) return true;
+  cpu.fault.vectoring = event.info();
   if (!committed) return false;
   cpu.deliver_fault();
   return true;
@@ -250,10 +246,10 @@ bool interrupt_n(Processor& cpu, const Op& op) {
 }
 
 bool interrupt_1(Processor& cpu, const Op&) { return attempt_once(cpu, DB_vector, EventKind::software_one); }
-bool interrupt_3(Processor& cpu, const Op&) { return attempt_once(cpu, BP_vector, EventKind::software); }
+bool interrupt_3(Processor& cpu, const Op&) { return attempt_once(cpu, BP_vector, EventKind::software_exception); }
 
 bool interrupt_on_overflow(Processor& cpu, const Op&) {
-  return !cpu.state.flags.of() || attempt_once(cpu, OF_vector, EventKind::software);
+  return !cpu.state.flags.of() || attempt_once(cpu, OF_vector, EventKind::software_exception);
 }
 
 bool bound(Processor& cpu, const Op& op) {
@@ -272,39 +268,60 @@ bool undefined(Processor& cpu, const Op&) { return cpu.fault.raise(UD_vector); }
 
 // ---- Services
 
-void Processor::deliver(uint8_t vector, EventKind kind, bool has_error, uint32_t error) {
+void Processor::deliver(Event event, uint32_t vectoring, uint32_t vectoring_error) {
   using namespace system;
-  Event event{vector, kind, has_error, error};
   // Benign exceptions that meet each other for ever hold a real processor for good; here they end in shutdown.
   for (unsigned attempts = 0; attempts < 16; ++attempts) {
+    if (leaves_by(event, vectoring, vectoring_error)) return;
+    if (!event.injected && event.kind == EventKind::exception) {
+      if (event.vector == PF_vector) state.cr2 = event.payload;
+      if (event.vector == DB_vector) state.dr6 |= event.payload;
+    }
     bool committed;
     fault.clear();
+    // An injected software event returns behind the instruction that it stands for, and its faults to that instruction.
+    const uint64_t rip = state.rip;
+    state.rip += event.length;
+    if (mode_.code_bits != 64) state.rip = static_cast<uint32_t>(state.rip);
     if (attempt(*this, event, committed)) return;
-    const Fault met = fault;
+    if (!committed) state.rip = rip;
+    Fault met = fault;
     fault.clear();
-    if (met.vector == PF_vector) state.cr2 = met.address;
+    vectoring = event.info(), vectoring_error = event.error;
+    if (event.length) exit_length_ = event.length;
+    if (met.is_exit) {
+      met.vectoring = vectoring, met.vectoring_error = vectoring_error;
+      return leave_guest_by(met);
+    }
     const Severity second = severity(met.vector);
     const Severity first = event.kind == EventKind::exception ? severity(event.vector) : Severity::benign;
     if (event.kind == EventKind::exception && event.vector == DF_vector && second != Severity::benign) break;
     const bool doubled = (first == Severity::contributory && second == Severity::contributory) ||
                          (first == Severity::page_fault && second != Severity::benign);
-    event = doubled ? Event{DF_vector, EventKind::exception, true, 0}
-                    : Event{met.vector, EventKind::exception, met.has_error_code, met.error_code};
+    if (doubled) {
+      if (met.vector == PF_vector) state.cr2 = met.address;
+      event = {DF_vector, EventKind::exception, true, 0};
+      // "Information for VM Exits During Event Delivery": a double fault that exits at once is no such exit.
+      vectoring = vectoring_error = 0;
+    } else {
+      event = {met.vector, EventKind::exception, met.has_error_code, met.error_code, met.address};
+    }
   }
+  if (vmx.non_root()) return leave_guest({vmx::Reason::triple_fault, vmx::Cause::unconditional});
   shut_down(*this);
 }
 
 void Processor::deliver_fault() {
   const Fault met = fault;
   fault.clear();
+  if (met.is_exit) return leave_guest_by(met);
   if (met.vector == MF_vector && !(state.cr0 & cr0::NE)) {
     // "MS-DOS Compatibility Sub-mode": frozen before the waiting instruction, which is tried again after an interrupt.
     state.activity = Activity::halted;
     notice();
     return host.numeric_error();
   }
-  if (met.vector == PF_vector) state.cr2 = met.address;
-  deliver(met.vector, EventKind::exception, met.has_error_code, met.error_code);
+  deliver({met.vector, EventKind::exception, met.has_error_code, met.error_code, met.address}, met.vectoring, met.vectoring_error);
 }
 
 }  // namespace matryoshka

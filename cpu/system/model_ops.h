@@ -15,13 +15,15 @@ bool rdtsc(Processor&, const Op&);
 bool rdtscp(Processor&, const Op&);
 bool rdpmc(Processor&, const Op&);
 bool rdpid(Processor&, const Op&);
-bool random(Processor&, const Op&);  // RDRAND and RDSEED
+bool rdrand(Processor&, const Op&);
+bool rdseed(Processor&, const Op&);
 bool monitor(Processor&, const Op&);
 bool mwait(Processor&, const Op&);
 bool xgetbv(Processor&, const Op&);
 bool xsetbv(Processor&, const Op&);
-bool flush_caches(Processor&, const Op&);  // INVD, WBINVD
-bool flush_line(Processor&, const Op&);    // CLFLUSH, CLFLUSHOPT
+bool invd(Processor&, const Op&);
+bool wbinvd(Processor&, const Op&);
+bool flush_line(Processor&, const Op&);  // CLFLUSH, CLFLUSHOPT
 
 }  // namespace model_ops
 }  // namespace matryoshka

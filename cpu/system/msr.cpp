@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "cpu/processor.h"
+#include "cpu/system/control_registers.h"
 #include "cpu/system/tsc.h"
 
 namespace matryoshka {
@@ -75,7 +76,7 @@ constexpr uint64_t platform_info = uint64_t{10} << 40 | 10 << 8;
 
 struct TimeStampCounter {
   static bool read(Processor& cpu, unsigned, uint64_t& value) {
-    value = tsc(cpu.state, cpu.clock);
+    value = tsc(cpu.state, cpu.clock) + cpu.vmx.tsc_offset();
     return true;
   }
   static bool write(Processor& cpu, unsigned, uint64_t value) {
@@ -141,6 +142,14 @@ constexpr uint64_t RDCL_NO = bit(0), IBRS_ALL = bit(1), SKIP_L1DFL_VMENTRY = bit
 }  // namespace arch_capability
 
 // Nothing here speculates. IBRS_ALL promises that IBRS can be left on, so it needs the register with that bit.
+// "VMX Capability Reporting Facility".
+struct VmxCapability {
+  static bool read(Processor& cpu, unsigned index, uint64_t& value) {
+    return cpu.vmx.capabilities().read_msr(vmx::Capabilities::first_msr + index, value);
+  }
+  static bool write(Processor&, unsigned, uint64_t) { return false; }
+};
+
 struct ArchCapabilities {
   static bool read(Processor& cpu, unsigned, uint64_t& value) {
     using namespace arch_capability;
@@ -175,8 +184,7 @@ struct Efer : plain<&MsrState::efer> {
     const FeatureSet& features = cpu.model.features;
     uint64_t& efer = cpu.state.msr.efer;
     bool execute_disable = features.has(Feature::NX) && !(cpu.state.msr.misc_enable & MiscEnable::no_execute_disable);
-    uint64_t allowed = efer::LMA | (features.has(Feature::SYSCALL) ? efer::SCE : 0) |
-                       (features.has(Feature::LM) ? efer::LME : 0) | (execute_disable ? efer::NXE : 0);
+    uint64_t allowed = efer::LMA | (supported_efer(features) & ~(execute_disable ? 0 : efer::NXE));
     if (value & ~allowed) return false;
     if ((value ^ efer) & efer::LME && cpu.state.paging()) return false;
     uint64_t changed = value ^ efer;
@@ -330,6 +338,11 @@ bool read_msr(Processor& cpu, uint32_t number, uint64_t& value) {
 bool write_msr(Processor& cpu, uint32_t number, uint64_t value) {
   const Row* row = find(number);
   return row && row->exists(cpu.model) && (value & ~row->writable) == 0 && row->write(cpu, number - row->first, value);
+}
+
+uint64_t supported_efer(const FeatureSet& features) {
+  return (features.has(Feature::SYSCALL) ? efer::SCE : 0) | (features.has(Feature::LM) ? efer::LME : 0) |
+         (features.has(Feature::NX) ? efer::NXE : 0);
 }
 
 const char* msr_name(uint32_t number) {

@@ -155,6 +155,8 @@ bool switch_task(Processor& cpu, uint16_t selector, TaskSwitch kind, uint64_t fl
   if (!d.present()) return blame.refuse(cpu, NP_vector, selector);
   const Layout& layout = layout_of(d.type());
   if (d.limit() < layout.limit) return blame.refuse(cpu, TS_vector, selector);
+  // "Treatment of Task Switches": a guest makes none.
+  if (cpu.exits_always(vmx::Reason::task_switch, selector | uint64_t{static_cast<unsigned>(kind)} << 30)) return false;
   Image image;
   if (!read_image(cpu, d.base(), layout, image)) return false;
 
@@ -187,7 +189,7 @@ bool switch_task(Processor& cpu, uint16_t selector, TaskSwitch kind, uint64_t fl
                                        : null_segment(image.segments[name], name == SS ? rpl_of(image.segments[CS]) : 0);
   bool ok = true;
   if (s.paging() && layout.width == 4) {
-    if (s.cr4 & cr4::PAE) ok = load_pdptes(s, cpu.memory, cpu.mmu.limits, image.cr3) || cpu.fault.raise(GP_vector, external);
+    if (s.cr4 & cr4::PAE) ok = load_pdptes(s, cpu.memory, cpu.mmu.limits, image.cr3, cpu.fault, external);
     s.cr3 = image.cr3;
     cpu.mmu.flush_non_global();
   }

@@ -5,7 +5,8 @@
 
 namespace matryoshka::system {
 
-enum class TaskSwitch : uint8_t { jump, call, iret, event };
+// Numbered as "Exit Qualification for Task Switches" has them.
+enum class TaskSwitch : uint8_t { call, iret, jump, event };
 
 // Switches to the task whose TSS descriptor `selector` names; the caller has done what its kind of access checks of DPL and RPL.
 // The old task will go on at state.rip, with `flags` in its RFLAGS.

@@ -326,6 +326,43 @@ uint64_t flags_of_return(const CpuState& s, unsigned bits) {
   return changed;
 }
 
+bool return_by_frame(Processor& cpu, const Op& op) {
+  CpuState& s = cpu.state;
+  if (!protects(s)) return return_real(cpu, op);
+  if (s.system_flags & rflags::NT) return s.long_mode() ? cpu.fault.raise(GP_vector, 0) : return_from_task(cpu);
+
+  const unsigned bytes = op.operand_bytes();
+  Stack stack(cpu);
+  uint64_t rip, flags;
+  uint16_t selector;
+  if (!stack.pop(rip, bytes) || !stack.pop(selector, bytes) || !stack.pop(flags, bytes)) return false;
+  if (flags & rflags::VM && bytes == 4 && cpu.cpl() == 0 && !s.long_mode())
+    return return_to_virtual_8086(cpu, stack, rip, selector, flags);
+
+  Descriptor code;
+  const unsigned level = rpl_of(selector);
+  if (!check_return_code(cpu, selector, code)) return false;
+  const uint64_t changed = flags_of_return(s, op.operand_bits());
+  const bool outward = level != cpu.cpl();
+  if (!outward && !s.code64()) {
+    if (!check_target(cpu, code, rip)) return false;
+    stack.commit();
+  } else {
+    // From 64-bit mode SS:RSP is popped whatever the level.
+    ReturnStack back;
+    uint16_t stack_selector;
+    if (!stack.pop(back.pointer, bytes) || !stack.pop(stack_selector, bytes)) return false;
+    // A target out of reach is met before a wrong stack: the manual does not say, an AMD family 26 does it so.
+    if (!check_target(cpu, code, rip) || !check_return_stack(cpu, stack_selector, level, code, back.segment)) return false;
+    back.stack(cpu, code).commit();
+    s.segment[SS] = back.segment;
+    if (outward) drop_inner_segments(cpu, level);
+  }
+  s.set_rflags(merged_flags(s, flags, changed));
+  go(cpu, selector, code, level, rip);
+  return true;
+}
+
 }  // namespace
 
 bool far_jump(Processor& cpu, const Op& op) {
@@ -379,41 +416,10 @@ bool far_return(Processor& cpu, const Op& op) {
 }
 
 bool interrupt_return(Processor& cpu, const Op& op) {
-  CpuState& s = cpu.state;
   // Even an IRET that faults ends the blocking of NMIs: "Handling Multiple NMIs".
-  s.nmi_blocked = false;
-  if (!protects(s)) return return_real(cpu, op);
-  if (s.system_flags & rflags::NT) return s.long_mode() ? cpu.fault.raise(GP_vector, 0) : return_from_task(cpu);
-
-  const unsigned bytes = op.operand_bytes();
-  Stack stack(cpu);
-  uint64_t rip, flags;
-  uint16_t selector;
-  if (!stack.pop(rip, bytes) || !stack.pop(selector, bytes) || !stack.pop(flags, bytes)) return false;
-  if (flags & rflags::VM && bytes == 4 && cpu.cpl() == 0 && !s.long_mode())
-    return return_to_virtual_8086(cpu, stack, rip, selector, flags);
-
-  Descriptor code;
-  const unsigned level = rpl_of(selector);
-  if (!check_return_code(cpu, selector, code)) return false;
-  const uint64_t changed = flags_of_return(s, op.operand_bits());
-  const bool outward = level != cpu.cpl();
-  if (!outward && !s.code64()) {
-    if (!check_target(cpu, code, rip)) return false;
-    stack.commit();
-  } else {
-    // From 64-bit mode SS:RSP is popped whatever the level.
-    ReturnStack back;
-    uint16_t stack_selector;
-    if (!stack.pop(back.pointer, bytes) || !stack.pop(stack_selector, bytes)) return false;
-    // A target out of reach is met before a wrong stack: the manual does not say, an AMD family 26 does it so.
-    if (!check_target(cpu, code, rip) || !check_return_stack(cpu, stack_selector, level, code, back.segment)) return false;
-    back.stack(cpu, code).commit();
-    s.segment[SS] = back.segment;
-    if (outward) drop_inner_segments(cpu, level);
-  }
-  s.set_rflags(merged_flags(s, flags, changed));
-  go(cpu, selector, code, level, rip);
+  cpu.vmx.iret();
+  if (!return_by_frame(cpu, op)) return false;
+  cpu.vmx.unblocked_nmi = false;
   return true;
 }
 

@@ -47,6 +47,7 @@ void Clock::serialize(Archive& ar) {
   auto since_base = static_cast<unsigned __int128>(ticks - base_ticks_) * ratio_ >> 32;
   ar.require(base_now_ <= end_of_time && since_base <= end_of_time, "the saved clock is at the end of time");
   for (Timer* timer : timers_) {
+    if (timer->keeper_ == Timer::Keeper::owner) continue;
     ar(timer->deadline_);
     if (timer->deadline_ > end_of_time) timer->deadline_ = never;
   }

@@ -25,8 +25,13 @@ class Clock {
 
   class Timer {
    public:
+    // Who remembers the deadline in a snapshot: the clock, or the timer's owner, which arms it again.
+    enum class Keeper : uint8_t { clock, owner };
     // Registers with the clock for good: timers are made with the board, in one order, before anything runs.
-    Timer(Clock& clock, std::function<void()> fire) : clock_(clock), fire_(std::move(fire)) { clock.timers_.push_back(this); }
+    Timer(Clock& clock, std::function<void()> fire, Keeper keeper = Keeper::clock)
+        : clock_(clock), fire_(std::move(fire)), keeper_(keeper) {
+      clock.timers_.push_back(this);
+    }
     Timer(const Timer&) = delete;
     Timer& operator=(const Timer&) = delete;
 
@@ -43,6 +48,7 @@ class Clock {
     friend class Clock;
     Clock& clock_;
     std::function<void()> fire_;
+    Keeper keeper_;
     uint64_t deadline_ = never;
   };
 
