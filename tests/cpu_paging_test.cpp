@@ -32,7 +32,7 @@ class Walker : public CpuBench {
 
   // After state was changed behind the processor's back.
   void begin() {
-    if (paging_ == Paging::pae) REQUIRE(load_pdptes(cpu.state, memory, cpu.mmu.limits, cpu.state.cr3));
+    if (paging_ == Paging::pae) REQUIRE(load_pdptes(cpu.state, memory, cpu.mmu.limits, cpu.state.cr3, cpu.fault));
     cpu.mmu.flush_all();
     cpu.derive();
   }

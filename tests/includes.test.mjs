@@ -14,7 +14,7 @@ const layers = [
   ["cpu/state/", ["cpu/state/", "cpu/float/format.h"]],
   ["mmu/", ["mmu/", "cpu/state/", "devices/bus/"]],
   ["vmx-model/", ["vmx-model/", "mmu/", "cpu/state/", "devices/bus/"]],
-  ["devices/machine/", ["devices/", "cpu/", "mmu/", "wasm-jit/"]],
+  ["devices/machine/", ["devices/", "cpu/", "mmu/", "vmx-model/", "wasm-jit/"]],
   ["cpu/", ["cpu/", "mmu/", "vmx-model/", "devices/bus/"]],
   ["wasm-jit/", ["wasm-jit/", "cpu/", "mmu/", "devices/bus/"]],
   ["devices/", ["devices/bus/", "cpu/state/archive.h", "devices/\\w+\\.h"]],

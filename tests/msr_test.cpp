@@ -77,12 +77,13 @@ TEST_CASE("MSRs: all that Linux 6.1 reads at boot is there", "[msr]") {
 
 TEST_CASE("MSRs: unknown numbers and those of absent features are refused", "[msr]") {
   Msrs m;
-  for (uint32_t n : {0x0u, 0x1au, 0x79u, 0xc1u, 0x123u, 0x186u, 0x19cu, 0x210u, 0x345u, 0x480u, 0x606u, 0x7ffu, 0x800u, 0x840u,
+  for (uint32_t n : {0x0u, 0x1au, 0x79u, 0xc1u, 0x123u, 0x186u, 0x19cu, 0x210u, 0x345u, 0x491u, 0x606u, 0x7ffu, 0x800u, 0x840u,
                      0xc00u, 0x40000000u, 0xc0000085u, 0xc0010015u, 0xffffffffu}) {
     INFO(std::hex << n);
     CHECK_FALSE(m.exists(n));
     CHECK_FALSE(m.write(n, 0));
   }
+  CHECK(Msrs("default,-vmx").exists(0x480) == false);
   Msrs old("qemu32");
   for (uint32_t n : {+TSC_DEADLINE, +SPEC_CTRL, +ARCH_CAPABILITIES, +LSTAR, +FS_BASE, +TSC_AUX, +EFER, +XSS, 0xceu, 0x391u}) {
     INFO(std::hex << n);
@@ -221,8 +222,9 @@ TEST_CASE("MSRs: IA32_APIC_BASE moves the page and refuses reserved bits", "[msr
 
 TEST_CASE("MSRs: what the processor says of itself", "[msr]") {
   Msrs m;
-  CHECK(m.read(FEATURE_CONTROL) == 1);  // locked; no VMX yet
-  CHECK_FALSE(m.write(FEATURE_CONTROL, 5));
+  CHECK(m.read(FEATURE_CONTROL) == 5);  // locked, with VMX outside of SMX
+  CHECK_FALSE(m.write(FEATURE_CONTROL, 4));
+  CHECK(Msrs("default,-vmx").read(FEATURE_CONTROL) == 1);
   uint64_t capabilities = m.read(ARCH_CAPABILITIES);
   // RDCL_NO, IBRS_ALL, SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO, PSCHANGE_MC_NO, TAA_NO
   CHECK((capabilities & 0x17b) == 0x17b);

@@ -344,7 +344,7 @@ TEST_CASE("snapshot: One that is none, or newer, or wrongly put together", "[sna
     CHECK(sample_refusal(s) == unusable + "it has a section 'Board' where 'board' belongs.");
   }
   SECTION("a newer section") {
-    s[section("board").at + 4 + 5] = 4;
+    s[section("board").at + 4 + 5] = 5;
     CHECK(sample_refusal(s) == "Its section 'board' was written by a newer version of this program; load it with that one.");
   }
   SECTION("something behind the end") {
