@@ -13,6 +13,7 @@
 namespace matryoshka {
 
 struct Block;
+struct Xmm;
 class Processor;
 
 // Where a region finds the processor.
@@ -22,6 +23,8 @@ struct RegionContext {
   TlbSet *data, *code;
   Op** block_ops;
   uint64_t *block_rip, *block_ticks, *end_ticks;
+  Xmm* xmm;
+  uint32_t* mxcsr;
   unsigned canonical_unused;
 };
 

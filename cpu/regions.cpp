@@ -16,7 +16,8 @@ RegionContext Processor::region_context() {
           &state.flags.aux,   &state.system_flags, segment_base_,
           &attention_,        mmu.data_set(),      mmu.code_set(),
           &block_ops_,        &block_rip_,         &block_ticks_,
-          &region_end_ticks_, canonical_unused_};
+          &region_end_ticks_, state.xmm,           &state.mxcsr,
+          canonical_unused_};
 }
 
 Processor::AfterRegion Processor::run_region(const Block& block) {

@@ -92,3 +92,90 @@ function enterLongMode(address) {
   code.push(0xb8, ...le32(0x10), 0x8e, 0xd0, 0x8e, 0xd8, 0x8e, 0xc0);                       // mov ss, ds, es
   return code;
 }
+
+// Every row of cpu/isa/sse.def that has to do with XMM registers, in any order and with any operands, in a loop that brings in
+// other values all the time: numbers of both formats, integers, and the edges of each. MXCSR changes too, but masks all. What an
+// instruction leaves is added up in XMM7 and ESI, so that one wrong result is never forgotten.
+export function randomVectorGuest(definitions, seed, bits, rounds) {
+  let state = seed >>> 0;
+  const random = (n) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * n);
+  };
+  const pick = (list) => list[random(list.length)];
+  const rows = [...definitions.matchAll(/^ROW\("([^"]*)", (\w+), "([^"]*)", .*, helper, (.*), \w+\)$/gm)]
+    .map(([, encoding, name, operands, attributes]) => ({ encoding: encoding.split(" "), name, operands: operands.split(","), attributes }))
+    .filter(({ name, operands, attributes }) =>
+      /SSE_STATE/.test(attributes) && name !== "MASKMOVDQU" && !/MXCSR/.test(name) && !operands.some((o) => /^[PQN]/.test(o)));
+
+  const instruction = ({ encoding, name, operands, attributes }) => {
+    const at = encoding.findIndex((part) => part[0] === "/");
+    const bytes = encoding.slice(0, at).filter((part) => part !== "NP").map((part) => parseInt(part, 16));
+    const prefix = [0x66, 0xf2, 0xf3].includes(bytes[0]) ? [bytes.shift()] : [];
+    const register = () => pick(bits === 64 ? [0, 1, 2, 3, 4, 5, 6, 8, 12, 15] : [0, 1, 2, 3, 4, 5, 6]);
+    let reg = encoding[at] === "/r" ? register() : Number(encoding[at][1]), rm = register(), memory = false;
+    for (const operand of operands) {
+      if (operand[0] === "G") reg = pick([ECX, EBX]);
+      if (operand[0] === "W" || operand[0] === "M" || operand[0] === "E") memory = operand[0] === "M" || random(3) === 0;
+      if ((operand[0] === "E" || operand[0] === "R") && !memory) rm = pick([ECX, EBX]);
+    }
+    const wide = bits === 64 && operands.some((o) => o[1] === "y") ? 8 * random(2) : 0;
+    const rex = 0x40 | wide | (reg > 7 ? 4 : 0) | (!memory && rm > 7 ? 1 : 0);
+    const modrm = memory
+      ? [0x45 | ((reg & 7) << 3), /ALIGNED/.test(attributes) ? 16 * random(6) : random(100)]
+      : [0xc0 | ((reg & 7) << 3) | (rm & 7)];
+    const [first] = operands, xmm = first[0] === "V" ? reg : rm;
+    const sum = [0x66, 0x0f, 0x70, 0xff, 0x93];                                              // pshufd xmm7,xmm7,93
+    const result =
+      /^[GER]/.test(first) && !memory ? [0x01, 0xc6 | (first[0] === "G" ? reg : rm) << 3, 0xd1, 0xc6]  // add esi,reg; rol esi,1
+      : first[0] !== "V" && memory ? [...sum, 0x0f, 0x10, 0x6d, modrm[1], 0x66, 0x0f, 0xfe, 0xfd]      // movups xmm5,[]; paddd xmm7,xmm5
+      : [...sum, 0x66, ...(xmm > 7 ? [0x41] : []), 0x0f, 0xfe, 0xf8 | (xmm & 7)];                      // paddd xmm7,xmm
+    return [
+      ...prefix, ...(bits === 64 ? [rex] : []), ...bytes, ...modrm, ...(operands.includes("Ib") ? [random(256)] : []),
+      ...(/COMIS|PTEST/.test(name) ? [0x0f, 0x90 + random(16), 0xc3, 0x01, 0xde] : []),                // setcc bl; add esi,ebx
+      ...result,
+    ];
+  };
+
+  const double = (value) => [...new Uint8Array(Float64Array.of(value).buffer)];
+  const single = (value) => [...new Uint8Array(Float32Array.of(value).buffer)];
+  const number = () => (random(2) ? 1 : -1) * (random(2) ? random(100) : (1 + random(2 ** 30) / 2 ** 30) * 2 ** (random(40) - 20));
+  const edges = [0, -0, Infinity, -Infinity, NaN, 5e-324, 1e-45, 2.2250738585072014e-308, 1.1754943508222875e-38, 2 ** 31, 2 ** 63, 0.5, 1.5];
+  const kinds = [
+    () => [...double(number()), ...double(number())],
+    () => [...double(number()), ...double(number())],
+    () => [number(), number(), number(), number()].flatMap(single),
+    () => [number(), number(), number(), number()].flatMap(single),
+    () => Array.from({ length: 16 }, () => random(256)),
+    () => Array.from({ length: 16 }, () => pick([0, 0, 0xff, 0x80, 0x7f, 1])),
+    () => [...double(pick(edges)), ...double(number())],
+    () => [pick(edges), number(), number(), pick(edges)].flatMap(single),
+  ];
+  const values = 64;
+
+  return multiboot((address) => {
+    const begin = bits === 64 ? enterLongMode(address) : [];
+    const before = address + begin.length + 5, padding = -before & 15, table = before + padding, controls = table + 16 * values;
+    const data = [
+      ...Array(padding).fill(0), ...Array.from({ length: values }, () => pick(kinds)()).flat(),
+      ...[0x1fa0, 0x1fa0, 0x1fa0, 0x1fa0, 0x1f80, 0x3fa0, 0x9fe0, 0x1fbf].flatMap(le32),
+    ];
+    const next = [0x69, 0xd2, ...le32(1664525), 0x81, 0xc2, ...le32(1013904223), 0x89, 0xd0];  // another number in edx and eax
+    const refresh = (n = random(7)) => [...next, 0xc1, 0xe8, 0x14, 0x25, ...le32(0x3f0), 0x0f, 0x28, 0x80 | (n << 3), ...le32(table)];
+    const control = () => [...next, 0xc1, 0xe8, 0x18, 0x83, 0xe0, 0x1c, 0x0f, 0xae, 0x90, ...le32(controls)];
+    const shuffled = rows.map((row) => [random(2 ** 30), row]).sort(([a], [b]) => a - b).map(([, row]) => row);
+    const body = [
+      ...control(), ...Array.from({ length: 7 }, (_, n) => refresh(n)).flat(),
+      ...shuffled.flatMap((row) => [
+        ...(random(2) ? refresh() : []), ...(random(40) ? [] : control()), ...instruction(row),
+        ...(random(3) ? [] : [0x0f, 0x80 + random(16), ...le32(0)]),                                       // Jcc: another block
+      ]),
+    ];
+    return [
+      ...begin, 0xe9, ...le32(data.length), ...data, 0xbc, ...le32(STACK), 0xbd, ...le32(PAGE_END - 64), 0xbf, ...le32(rounds),
+      0x0f, 0x20, 0xe0, 0x0d, ...le32(0x600), 0x0f, 0x22, 0xe0,                             // cr4: OSFXSR, OSXMMEXCPT
+      ...body, 0xff, 0xcf, 0x0f, 0x85, ...le32(-(body.length + 8)),                         // dec edi; jnz body
+      0xba, ...le32(0xf4), 0x31, 0xc0, 0xef, 0xeb, 0xfe,                                    // exit with 1
+    ];
+  });
+}

@@ -28,8 +28,8 @@ class RegionEmitter {
         exit_rip_(f_.new_local(WasmType::i64)),
         exit_checks_(f_.new_local(WasmType::i32)),
         fetch_entry_(f_.new_local(WasmType::i32)) {
-    steps_.leave_if = [this](int64_t distance, unsigned done) {
-      stub(Wasm::br_if, {.distance = distance, .done = done, .cell = layout_.interpreted_cell});
+    steps_.leave_if = [this](int64_t distance, unsigned done, unsigned depth) {
+      stub(Wasm::br_if, {.distance = distance, .done = done, .cell = layout_.interpreted_cell}, depth);
     };
     steps_.leave_if_helper_failed = [this](const Step& step, Address op) {
       stub(Wasm::br_if, {.done = steps_.done, .cell = layout_.fault_cell, .failed = &step, .failed_op = op});
@@ -121,7 +121,7 @@ class RegionEmitter {
       if (node(i).dominator == n && node(i).before.size() > 1) behind.push_back(i);
     for (auto it = behind.rbegin(); it != behind.rend(); ++it) open(Wasm::block, {Label::Kind::behind, *it});
     // What is owed to the budget at a node that can be reached in several ways was paid before it.
-    if (node(n).loops || node(n).before.size() != 1) steps_.done = 0;
+    if (node(n).loops || node(n).before.size() != 1) steps_.done = 0, steps_.vectors.known = {};
     steps_.flags.shapes = shapes_[static_cast<size_t>(n)];
     pages_known_ = node(n).pages_known;
     for (const Step& s : node(n).steps) {
@@ -154,7 +154,7 @@ class RegionEmitter {
     code_.i64(~uint64_t{0xfff}), code_.op(Wasm::i64_and), code_.i64(page.physical), code_.op(Wasm::i64_ne);
     fetch_differs(address, fetch_entry_);
     code_.op(Wasm::i32_or);
-    steps_.leave_if(step.start, steps_.done);
+    steps_.leave_if(step.start, steps_.done, 0);
   }
 
   void ending(int n) {
@@ -204,12 +204,14 @@ class RegionEmitter {
       go(n, from.taken);
     } else {
       FlagsHere flags = steps_.flags;
+      LanesKnown known = steps_.vectors.known;
       uint32_t pages = pages_known_;
       open(Wasm::if_, {Label::Kind::plain, 0});
       go(n, from.taken);
       close();
       steps_.done = 0;
       steps_.flags = flags;
+      steps_.vectors.known = known;
       pages_known_ = pages;
       go(n, from.next);
     }
@@ -253,10 +255,10 @@ class RegionEmitter {
 
   // ---- Ways out
 
-  void stub(Wasm branch, Stub s) {
+  void stub(Wasm branch, Stub s, unsigned depth = 0) {
     s.flags = steps_.flags;
     if (stubs_.empty() || !(stubs_.back() == s)) stubs_.push_back(s);
-    code_.branch(branch, static_cast<uint32_t>(labels_.size() + stubs_.size() - 1));
+    code_.branch(branch, static_cast<uint32_t>(labels_.size() + stubs_.size() - 1) + depth);
   }
 
   void write_stub(const Stub& s) {
@@ -360,6 +362,7 @@ class RegionEmitter {
     code_.i32(0), code_.access(Wasm::i64_load, layout_.rip), code_.set(steps_.base);
     code_.i32(0), code_.set(exit_checks_);
     code_.append(steps_.load_registers());
+    steps_.vectors.look_at_mxcsr();
     WasmWriter first = std::move(code_);
     code_ = std::move(body);
     return first;

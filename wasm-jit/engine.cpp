@@ -46,6 +46,7 @@ Layout Engine::layout() {
   l.flag_result = address_of(c.flag_result), l.flag_aux = address_of(c.flag_aux), l.system_flags = address_of(c.system_flags);
   l.segment_base = address_of(c.segment_base), l.attention = address_of(c.attention);
   l.data_tlb = address_of(c.data->entries), l.code_tlb = address_of(c.code->entries);
+  l.xmm = address_of(c.xmm), l.mxcsr = address_of(c.mxcsr);
   l.processor = address_of(&cpu_);
   l.block_ops = address_of(c.block_ops), l.block_rip = address_of(c.block_rip), l.block_ticks = address_of(c.block_ticks);
   l.end_ticks = address_of(c.end_ticks), l.budget_left = address_of(&budget_left), l.fault_op = address_of(&fault_op_);

@@ -54,6 +54,11 @@ Pattern pattern_of(Shape shape) {
     case Shape::logic: flags::logic(d, d.open(0)); break;
     case Shape::increment: (void)alu::inc(d); break;
     case Shape::decrement: (void)alu::dec(d); break;
+    case Shape::ordered: {
+      auto greater = d.open(0), less = d.open(1), zero = d.constant(0);
+      flags::set_all(d, less, zero, zero, (greater | less) ^ d.constant(1), zero, zero);
+      break;
+    }
   }
   const tree::Effect& last = p.recording.effects.back();
   p.result = last.value, p.aux = last.second;
@@ -226,6 +231,18 @@ std::optional<Value> condition_of(Graph& graph, flags::Condition condition, Flag
         default: return {};
       }
     }
+    case Shape::ordered:
+      switch (condition) {
+        case B: return b;
+        case Z: return graph.not_(graph.make(Operator::or_, a, b));
+        case BE: return graph.not_(a);
+        case O:
+        case S:
+        case P:
+        case L: return zero;
+        case LE: return graph.not_(graph.make(Operator::or_, a, b));
+        default: return {};
+      }
     default: return {};
   }
 }

@@ -22,6 +22,7 @@ enum class Shape : uint8_t {
   logic,      // AND, OR, XOR, TEST: the result is flag_a
   increment,  // INC: the operand was flag_a, CF stays flag_b
   decrement,  // DEC
+  ordered,    // COMISD, UCOMISS: flag_a says that the first operand was greater, flag_b that it was less
 };
 
 // A shape at a width: small numbers, so that a set of them is a word.
@@ -29,12 +30,16 @@ struct FlagState {
   Shape shape = Shape::plain;
   uint8_t width = 0;  // 8, 16, 32, 64 bits; of no meaning for plain
 
-  static constexpr unsigned count = 24;
+  static constexpr unsigned count = 28;
   unsigned index() const { return static_cast<unsigned>(shape) * 4 + width; }
   uint32_t bit() const { return uint32_t{1} << index(); }
   static FlagState of_index(unsigned i) { return {static_cast<Shape>(i / 4), static_cast<uint8_t>(i % 4)}; }
   unsigned bits() const { return 8u << width; }
   bool operator==(const FlagState&) const = default;
+  bool keeps_carry() const { return shape == Shape::increment || shape == Shape::decrement; }
+  // Which bits of flag_a and flag_b may be one.
+  uint64_t possible_a() const { return shape == Shape::ordered ? 1 : tree::Computation::mask_of(bits()); }
+  uint64_t possible_b() const { return shape == Shape::ordered || keeps_carry() ? 1 : tree::Computation::mask_of(bits()); }
 };
 
 struct FlagMatch {

@@ -10,6 +10,7 @@
 #include "cpu/isa.h"
 #include "wasm-jit/recorder.h"
 #include "wasm-jit/region.h"
+#include "wasm-jit/vector_step.h"
 
 namespace matryoshka::jit {
 
@@ -124,7 +125,9 @@ class Former {
     if (row.attributes & fpu && !(mode_.sse_ready && mode_.x87_ready)) return {};
     if (row.kind == Kind::kind_helper) {
       if (row.attributes & attribute::ENDS) return {};
-      d.step.kind = Step::Kind::helper;
+      bool vector = vector_row(in.row);
+      d.step.kind = vector ? Step::Kind::vector : Step::Kind::helper;
+      if (vector) record_address(d.step.op, d.step.recording);
     } else {
       d.step.kind = Step::Kind::text;
       tree::Recording& recording = d.step.recording;

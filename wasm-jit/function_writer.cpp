@@ -2,17 +2,19 @@
 // the masks that the texts ask for cost nothing.
 #include "wasm-jit/function_writer.h"
 
+#include <algorithm>
+
 namespace matryoshka::jit {
 
 uint32_t FunctionWriter::temporary(WasmType type) {
-  unsigned kind = type == WasmType::i32 ? 0 : 1;
+  unsigned kind = pool_of(type);
   if (used_[kind] == pool_[kind].size()) pool_[kind].push_back(new_local(type));
   return pool_[kind][used_[kind]++];
 }
 
 void FunctionWriter::next_instruction() {
   graph.clear();
-  used_[0] = used_[1] = 0;
+  std::fill(std::begin(used_), std::end(used_), 0);
 }
 
 void FunctionWriter::want(Value v) {

@@ -45,8 +45,10 @@ class FunctionWriter {
 
   uint32_t parameters_;
   std::vector<WasmType> locals_;
-  std::vector<uint32_t> pool_[2];
-  size_t used_[2] = {0, 0};
+  static constexpr unsigned types = 5;
+  static unsigned pool_of(WasmType type) { return static_cast<unsigned>(WasmType::i32) - static_cast<unsigned>(type); }
+  std::vector<uint32_t> pool_[types];
+  size_t used_[types] = {};
 };
 
 }  // namespace matryoshka::jit

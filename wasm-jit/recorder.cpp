@@ -44,6 +44,12 @@ void record_at(TextFunction text, const Op& op, tree::Recording& recording) {
 
 bool can_record(uint16_t id) { return texts[id >> 1] != nullptr && id_exists(id); }
 
+void record_address(const Op& op, tree::Recording& recording) {
+  if (!op.is_memory()) return;
+  tree::AnyWidth d(recording, op);
+  recording.effect({.kind = tree::EffectKind::load, .address = d.effective_address().id()});
+}
+
 void record(const Op& op, tree::Recording& recording) {
   TextFunction text = texts[op.id >> 1];
   switch (op.id >> 1 & 3) {

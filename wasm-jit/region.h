@@ -23,11 +23,11 @@ struct RegionKey {
 };
 
 struct Step {
-  enum class Kind : uint8_t { text, helper };
+  enum class Kind : uint8_t { text, vector, helper };
   Kind kind;
   int64_t start, end;         // distances of its first byte and of the byte behind it
   Op op;                      // lowered as a block of its own
-  tree::Recording recording;  // of a text
+  tree::Recording recording;  // of a text; of a vector instruction, where its memory operand is
 };
 
 // Where control goes: a node of the region, or out of it.

@@ -16,7 +16,8 @@ unsigned width_code(const Op& op) { return op.id >> 1 & 3; }
 }  // namespace
 
 StepEmitter::StepEmitter(const Region& region, const Layout& layout, EmitterHost& host, FunctionWriter& f)
-    : base(f.new_local(WasmType::i64)),
+    : vectors(f, layout),
+      base(f.new_local(WasmType::i64)),
       flag_kind(f.new_local(WasmType::i32)),
       region_(region),
       layout_(layout),
@@ -27,7 +28,17 @@ StepEmitter::StepEmitter(const Region& region, const Layout& layout, EmitterHost
       flag_aux_(f.new_local(WasmType::i64)),
       flag_a_(f.new_local(WasmType::i64)),
       flag_b_(f.new_local(WasmType::i64)),
-      entry_(f.new_local(WasmType::i32)) {}
+      entry_(f.new_local(WasmType::i32)) {
+  vectors.leave_if = [this](unsigned depth) { leave_if(step_->start, done, depth); };
+  vectors.address = [this](unsigned bits, bool write, bool aligned) {
+    translate(linear_address(recording_->effects[0], false), bits, write, aligned);
+  };
+  vectors.general = [this](unsigned offset) { return gpr_local(offset / 8); };
+  vectors.set_flags = [this](bool ordered) {
+    code_.set(ordered ? flag_b_ : flag_aux_), code_.set(ordered ? flag_a_ : flag_result_);
+    flags.shapes = (ordered ? FlagState{Shape::ordered} : FlagState{}).bit();
+  };
+}
 
 uint32_t StepEmitter::gpr_local(unsigned n) {
   if (!gpr_[n]) gpr_[n] = f_.new_local(WasmType::i64);
@@ -37,10 +48,11 @@ uint32_t StepEmitter::gpr_local(unsigned n) {
 void StepEmitter::step(const Step& step) {
   step_ = &step;
   f_.next_instruction();
-  if (step.kind == Step::Kind::helper)
-    helper(step);
-  else
-    text(step);
+  switch (step.kind) {
+    case Step::Kind::text: text(step); break;
+    case Step::Kind::vector: vector(step); break;
+    case Step::Kind::helper: helper(step); break;
+  }
   ++done;
 }
 
@@ -71,6 +83,12 @@ void StepEmitter::text(const Step& step) {
   if (!flags.known() && asks_for_flags()) make_flags_plain();
   for (uint32_t i = 0; i < recording_->effects.size(); ++i) effect(recording_->effects[i], i);
   commit();
+}
+
+void StepEmitter::vector(const Step& step) {
+  recording_ = &step.recording;
+  imported_.assign(recording_->nodes.size(), {});
+  vectors.write(step);
 }
 
 // Visits the leaves that somebody points at; all are there in every recording.
@@ -112,6 +130,19 @@ std::optional<FlagState> StepEmitter::announce(const Step& step) {
   for_each_use([&](const tree::Node& n) {
     if (n.op == Operator::gpr) gpr_local(static_cast<unsigned>(n.constant));
   });
+  if (step.kind == Step::Kind::vector) {
+    vectors.announce(step);
+    uint16_t reads = 0, writes = 0;
+    find_general_operands(step.op, reads, writes);
+    for (unsigned n = 0; n < 16; ++n) {
+      if ((reads | writes) >> n & 1) gpr_local(n);
+      if (writes >> n & 1) changed_[n] = true;
+    }
+    VectorRow::Flags left = vector_row(step.op.row())->flags;
+    if (left == VectorRow::Flags::none) return {};
+    flags_used_ = flags_changed_ = true;
+    return left == VectorRow::Flags::ordered ? FlagState{Shape::ordered} : FlagState{};
+  }
   if (asks_for_flags()) flags_used_ = true;
   std::optional<FlagState> state;
   for (const tree::Effect& e : recording_->effects) {
@@ -133,12 +164,15 @@ Value StepEmitter::import(NodeId id) {
   return *imported_[id];
 }
 
+Value StepEmitter::flag_operand(bool second, FlagState s) {
+  return second ? f_.graph.local(flag_b_, s.possible_b()) : f_.graph.local(flag_a_, s.possible_a());
+}
+
 Value StepEmitter::flag_word(bool aux) {
   FlagState s = flags.state();
-  Value a = s.shape == Shape::plain ? f_.graph.local(flag_result_) : f_.graph.local(flag_a_, mask_of(s.bits()));
-  Value b = s.shape == Shape::plain                                      ? f_.graph.local(flag_aux_)
-            : s.shape == Shape::increment || s.shape == Shape::decrement ? f_.graph.local(flag_b_, 1)
-                                                                         : f_.graph.local(flag_b_, mask_of(s.bits()));
+  bool plain = s.shape == Shape::plain;
+  Value a = plain ? f_.graph.local(flag_result_) : flag_operand(false, s);
+  Value b = plain ? f_.graph.local(flag_aux_) : flag_operand(true, s);
   FlagWords words = flag_words(f_.graph, s, a, b);
   return aux ? words.aux : words.result;
 }
@@ -176,9 +210,7 @@ Value StepEmitter::import_new(NodeId id) {
       if (auto condition = match_condition(*recording_, id)) {
         FlagState s = flags.state();
         if (s.shape != Shape::plain) {
-          Value a = g.local(flag_a_, mask_of(s.bits()));
-          bool carry = s.shape == Shape::increment || s.shape == Shape::decrement;
-          Value b = g.local(flag_b_, carry ? 1 : mask_of(s.bits()));
+          Value a = flag_operand(false, s), b = flag_operand(true, s);
           if (auto simple = condition_of(g, *condition, s, a, b)) return *simple;
         }
       }
@@ -200,7 +232,7 @@ Value StepEmitter::linear_address(const tree::Effect& e, bool stack) {
 }
 
 // Leaves the host address on the stack, or the region.
-void StepEmitter::translate(Value address, unsigned bits, bool write) {
+void StepEmitter::translate(Value address, unsigned bits, bool write, bool aligned) {
   f_.want(address), f_.want(address), f_.want(address);
   bool narrow = f_.graph.fits(address, 32);
   uint32_t local = f_.temporary(WasmType::i64);
@@ -220,8 +252,13 @@ void StepEmitter::translate(Value address, unsigned bits, bool write) {
   code_.i32(slots), code_.op(Wasm::i32_and), code_.tee(entry_);
   code_.access(Wasm::i64_load, layout_.data_tlb + (write ? tag_write : tag_read));
   code_.get(local), code_.op(Wasm::i64_xor);
-  code_.i64(page_size - bits / 8), code_.op(Wasm::i64_gt_u);
-  leave_if(step_->start, done);
+  if (aligned) {
+    // The low bits, which must be zero, become the highest.
+    code_.i64(4), code_.op(Wasm::i64_rotr), code_.i64(page_size / 16 - 1), code_.op(Wasm::i64_gt_u);
+  } else {
+    code_.i64(page_size - bits / 8), code_.op(Wasm::i64_gt_u);
+  }
+  leave_if(step_->start, done, 0);
   code_.get(local), code_.op(Wasm::i32_wrap_i64);
   code_.get(entry_), code_.access(Wasm::i32_load, layout_.data_tlb + tag_addend);
   code_.op(Wasm::i32_add);
@@ -243,7 +280,7 @@ void StepEmitter::check_target(Value target) {
   f_.want(target), f_.want(target);
   f_.wide(target), code_.i64(unused), code_.op(Wasm::i64_shl), code_.i64(unused), code_.op(Wasm::i64_shr_s);
   f_.wide(target), code_.op(Wasm::i64_ne);
-  leave_if(step_->start, done);
+  leave_if(step_->start, done, 0);
 }
 
 void StepEmitter::effect(const tree::Effect& e, uint32_t number) {
@@ -302,7 +339,7 @@ void StepEmitter::effect(const tree::Effect& e, uint32_t number) {
       if (f_.graph.is_constant(v, 0)) return;
       f_.want(v);
       f_.condition(v);
-      leave_if(step_->start, done);
+      leave_if(step_->start, done, 0);
       return;
     }
     case EffectKind::check_target: {
@@ -356,10 +393,8 @@ void StepEmitter::commit() {
         Value carry = f_.graph.shift_right(flag_word(true), 63);
         FlagState s = flags.state();
         if (s.shape != Shape::plain) {
-          bool kept = s.shape == Shape::increment || s.shape == Shape::decrement;
-          if (auto simple = condition_of(f_.graph, matryoshka::flags::B, s, f_.graph.local(flag_a_, mask_of(s.bits())),
-                                         f_.graph.local(flag_b_, kept ? 1 : mask_of(s.bits()))))
-            carry = *simple;
+          Value first = flag_operand(false, s), second = flag_operand(true, s);
+          if (auto simple = condition_of(f_.graph, matryoshka::flags::B, s, first, second)) carry = *simple;
         }
         set(flag_a_, a), set(flag_b_, carry);
       } else {
@@ -389,9 +424,8 @@ void StepEmitter::make_flags_plain() {
       code_.open(Wasm::if_);
     }
     f_.next_instruction();
-    bool kept = s.shape == Shape::increment || s.shape == Shape::decrement;
-    FlagWords words = flag_words(f_.graph, s, f_.graph.local(flag_a_, mask_of(s.bits())),
-                                 f_.graph.local(flag_b_, kept ? 1 : mask_of(s.bits())));
+    Value a = flag_operand(false, s), b = flag_operand(true, s);
+    FlagWords words = flag_words(f_.graph, s, a, b);
     f_.want(words.result), f_.want(words.aux);
     f_.wide(words.result), f_.wide(words.aux);
     code_.set(flag_aux_), code_.set(flag_result_);
@@ -407,9 +441,22 @@ StepEmitter::Needs StepEmitter::needs_of(const Op& op) {
   const Row& row = rows[op.row()];
   constexpr uint32_t fpu = attribute::SSE_STATE | attribute::MMX_STATE | attribute::X87_STATE;
   if (!(row.attributes & fpu) || row.attributes & attribute::IMPLICIT) return {};
-  const OperandList& operands = operands_of(op.row());
   // The x87 notes where its last instruction stood.
-  Needs n{0, 0, false, (row.attributes & attribute::X87_STATE) != 0, false};
+  Needs n{0, 0, 0, false, (row.attributes & attribute::X87_STATE) != 0, false};
+  find_general_operands(op, n.reads, n.writes);
+  // XMM0 is the third operand of some.
+  if (row.attributes & attribute::SSE_STATE) n.xmm = static_cast<uint16_t>(VectorStep::registers_of(op) | 1);
+  if (op.is_memory()) {
+    auto bit = [](unsigned offset) { return offset / 8 < 16 ? 1u << offset / 8 : 0; };
+    n.reads = static_cast<uint16_t>(n.reads | bit(op.base) | bit(op.index));
+    n.memory = n.place = true;
+  }
+  return n;
+}
+
+// The first operand is what an instruction writes.
+void StepEmitter::find_general_operands(const Op& op, uint16_t& reads, uint16_t& writes) {
+  const OperandList& operands = operands_of(op.row());
   auto bit = [](unsigned offset) { return static_cast<uint16_t>(offset / 8 < 16 ? 1 << offset / 8 : 0); };
   for (unsigned i = 0; i < operands.count; ++i) {
     uint16_t used = 0;
@@ -421,11 +468,9 @@ StepEmitter::Needs StepEmitter::needs_of(const Op& op) {
       case OperandClass::general_fixed: used = bit(operands.operand[i].number * 8u); break;
       default: break;
     }
-    n.reads |= used;
-    if (i == 0) n.writes |= used;
+    reads |= used;
+    if (i == 0) writes |= used;
   }
-  if (op.is_memory()) n.reads |= bit(op.base) | bit(op.index), n.memory = n.place = true;
-  return n;
 }
 
 void StepEmitter::note_ticks(unsigned done, Address op) {
@@ -460,23 +505,26 @@ void StepEmitter::helper(const Step& step) {
     code_.i32(0), code_.get(flag_result_), code_.access(Wasm::i64_store, layout_.flag_result);
     code_.i32(0), code_.get(flag_aux_), code_.access(Wasm::i64_store, layout_.flag_aux);
   }
-  store_registers(needs.reads);
+  store_registers(needs.reads, needs.xmm);
   Address op = host_.keep(step.op);
   if (needs.place) note_ticks(done, op), note_rip(step);
   code_.i32(layout_.processor), code_.i32(op), code_.i32(host_.helper_slot(step.op));
   code_.op(Wasm::call_indirect), code_.number(0), code_.number(0);
-  code_.append(load_registers(needs.writes, needs.flags));
+  code_.append(load_registers(needs.writes, needs.flags, needs.xmm));
+  for (unsigned n = 0; n < 16; ++n)
+    if (needs.xmm >> n & 1) vectors.known.ordinary[n] = 0;
+  if (needs.xmm) vectors.look_at_mxcsr();
   code_.op(Wasm::i32_eqz);
   leave_if_helper_failed(step, op);
   if (!needs.memory) return;
   code_.i32(0), code_.access(Wasm::i32_load8_u, layout_.attention);
-  leave_if(step.end, done + 1);
+  leave_if(step.end, done + 1, 0);
 }
 
 // ---- The function's two ends
 
-WasmWriter StepEmitter::load_registers(uint16_t which, bool with_flags) const {
-  WasmWriter w;
+WasmWriter StepEmitter::load_registers(uint16_t which, bool with_flags, uint16_t which_xmm) const {
+  WasmWriter w = vectors.load(which_xmm);
   for (unsigned n = 0; n < 16; ++n)
     if (gpr_[n] && which >> n & 1) w.i32(0), w.access(Wasm::i64_load, layout_.gpr + 8 * n), w.set(*gpr_[n]);
   if (flags_used_ && with_flags) {
@@ -486,7 +534,8 @@ WasmWriter StepEmitter::load_registers(uint16_t which, bool with_flags) const {
   return w;
 }
 
-void StepEmitter::store_registers(uint16_t which) {
+void StepEmitter::store_registers(uint16_t which, uint16_t which_xmm) {
+  vectors.store(which_xmm);
   for (unsigned n = 0; n < 16; ++n)
     if (gpr_[n] && changed_[n] && which >> n & 1)
       code_.i32(0), code_.get(*gpr_[n]), code_.access(Wasm::i64_store, layout_.gpr + 8 * n);

@@ -11,6 +11,7 @@
 #include "wasm-jit/emitter.h"
 #include "wasm-jit/flag_shapes.h"
 #include "wasm-jit/function_writer.h"
+#include "wasm-jit/vector_step.h"
 
 namespace matryoshka::jit {
 
@@ -26,10 +27,12 @@ class StepEmitter {
   StepEmitter(const Region& region, const Layout& layout, EmitterHost& host, FunctionWriter& f);
 
   // Leaves the region if the i32 on the stack is not zero; given by the control-flow side, which knows the labels.
-  std::function<void(int64_t distance, unsigned done)> leave_if;
+  // From inside `depth` blocks that the control-flow side does not know.
+  std::function<void(int64_t distance, unsigned done, unsigned depth)> leave_if;
   std::function<void(const Step& step, Address op)> leave_if_helper_failed;
 
   FlagsHere flags;
+  VectorStep vectors;
   unsigned done = 0;  // instructions since the budget was last brought up to date
 
   void step(const Step& step);
@@ -47,9 +50,9 @@ class StepEmitter {
   void flush_budget();
   void set_flag_kind();
   // ---- For the function's two ends
-  WasmWriter load_registers(uint16_t which = all_registers, bool with_flags = true) const;
+  WasmWriter load_registers(uint16_t which = all_registers, bool with_flags = true, uint16_t which_xmm = all_registers) const;
   static constexpr uint16_t all_registers = 0xffff;
-  void store_registers(uint16_t which = all_registers);
+  void store_registers(uint16_t which = all_registers, uint16_t which_xmm = all_registers);
   void store_flags(uint32_t shapes);
 
   static constexpr uint32_t budget = 0, given_cell = 1;  // parameters
@@ -62,6 +65,7 @@ class StepEmitter {
   // What a helper has to do with general registers and flags.
   struct Needs {
     uint16_t reads = all_registers, writes = all_registers;
+    uint16_t xmm = all_registers;
     bool flags = true;
     bool place = true;   // it looks at RIP or the clock before it faults
     bool memory = true;  // it may reach a device, or code
@@ -71,11 +75,14 @@ class StepEmitter {
   void note_rip(const Step& step);
 
   void text(const Step& step);
+  void vector(const Step& step);
   void helper(const Step& step);
+  static void find_general_operands(const Op& op, uint16_t& reads, uint16_t& writes);
   Value import(tree::NodeId id);
   Value import_new(tree::NodeId id);
   Value linear_address(const tree::Effect& effect, bool stack);
-  void translate(Value address, unsigned bits, bool write);
+  void translate(Value address, unsigned bits, bool write, bool aligned = false);
+  Value flag_operand(bool second, FlagState s);
   void effect(const tree::Effect& e, uint32_t number);
   void commit();
   void make_flags_plain();
