@@ -78,6 +78,9 @@ class Processor final : private CodeWatcher, private LocalApicHost, private vmx:
   // The engine for hot places, or null: everything is interpreted.
   void set_regions(RegionEngine* regions) { regions_ = regions; }
   RegionContext region_context();
+  // For regions: a row of kind leave or a repeated string instruction, with the state in place and the block's bookkeeping as if
+  // the instruction were a block of its own. `may_go_on`: it reads and writes no register beside those that the region expects.
+  RegionContinuation run_in_region(const Op& op, bool may_go_on);
   uint64_t instructions_in_regions = 0;  // a statistic
 
   bool idle() const { return state.activity != Activity::active; }
@@ -321,6 +324,7 @@ class Processor final : private CodeWatcher, private LocalApicHost, private vmx:
   void interpret();
   enum class AfterRegion : uint8_t { go_on, interpret, leave };
   AfterRegion run_region(const Block& block);
+  bool nothing_is_due() const;
   bool run_leave_row(const Op& op);
   bool not_ready(const Op& op);
   void finish_faulted(const Op& op);
@@ -357,7 +361,8 @@ class Processor final : private CodeWatcher, private LocalApicHost, private vmx:
   RegionEngine* regions_ = nullptr;
   bool in_region_ = false;
   void* way_ = nullptr;  // by which the last region was left, if it leads straight on
-  uint64_t region_end_ticks_ = 0;
+  uint64_t region_end_ticks_ = 0, region_deadline_ = 0;
+  uint64_t region_charges_ = 0;  // ticks since it was entered that were no instructions
   Block transient_ = {};  // the running block if it could not be remembered
   Op transient_ops_[BlockCache::max_instructions + 1] = {};
 };

@@ -25,7 +25,20 @@ struct RegionContext {
   uint64_t *block_rip, *block_ticks, *end_ticks;
   Xmm* xmm;
   uint32_t* mxcsr;
+  bool* sti_shadow;
   unsigned canonical_unused;
+};
+
+// After an instruction that a region has had done by Processor::run_in_region().
+struct RegionContinuation {
+  enum How : uint8_t {
+    go_on,    // with the next instruction, in the same region
+    enter,    // another region
+    faulted,  // which is not delivered yet: registers are the region's still. Only where it might have gone on
+    stop      // something is due, or no region stands there: the region ends, with the processor's state complete
+  } how;
+  int32_t left;  // of the budget
+  uint32_t entry;
 };
 
 class RegionEngine {

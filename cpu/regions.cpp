@@ -1,6 +1,7 @@
 // Between the interpreter and the regions of the second engine.
 #include <algorithm>
 
+#include "cpu/handlers.h"
 #include "cpu/processor.h"
 
 namespace matryoshka {
@@ -17,7 +18,7 @@ RegionContext Processor::region_context() {
           &attention_,        mmu.data_set(),      mmu.code_set(),
           &block_ops_,        &block_rip_,         &block_ticks_,
           &region_end_ticks_, state.xmm,           &state.mxcsr,
-          canonical_unused_};
+          &state.sti_shadow, canonical_unused_};
 }
 
 Processor::AfterRegion Processor::run_region(const Block& block) {
@@ -25,14 +26,16 @@ Processor::AfterRegion Processor::run_region(const Block& block) {
   Mmu::CodePage page;
   if (!mmu.known_code_page(mode_.code_bits == 64 ? state.rip : static_cast<uint32_t>(state.rip), page))
     return AfterRegion::interpret;
-  auto budget = static_cast<int32_t>(std::min(limit_ - clock.ticks, longest_stay));
-  region_end_ticks_ = clock.ticks + static_cast<uint64_t>(budget);
+  const uint64_t start = clock.ticks, deadline = clock.next_deadline();
+  auto budget = static_cast<int32_t>(std::min(limit_ - start, longest_stay));
+  region_end_ticks_ = start + static_cast<uint64_t>(budget);
+  region_deadline_ = deadline, region_charges_ = 0;
   block_end_ = nullptr;  // stop_after() has nothing to stop: regions look at attention_ themselves
   in_region_ = true;
   RegionEngine::Outcome outcome = regions_->run(block.entry, budget);
   in_region_ = false;
-  auto used = static_cast<uint64_t>(budget - outcome.left);
-  clock.ticks = region_end_ticks_ - static_cast<uint64_t>(outcome.left);
+  clock.ticks = region_end_ticks_ - static_cast<uint64_t>(static_cast<int64_t>(outcome.left));
+  uint64_t used = clock.ticks - start - region_charges_;
   state.retired += used;
   instructions_in_regions += used;
   way_ = outcome.way;
@@ -40,7 +43,54 @@ Processor::AfterRegion Processor::run_region(const Block& block) {
     finish_faulted(*outcome.op);
     return AfterRegion::leave;
   }
+  // The instruction after an STI was not the region's to do after all.
+  if (state.sti_shadow) {
+    attention_ = true;
+    return AfterRegion::leave;
+  }
   return outcome.end == RegionEngine::End::next ? AfterRegion::go_on : AfterRegion::interpret;
+}
+
+// What run() would find to do before the next instruction.
+bool Processor::nothing_is_due() const {
+  if (stop_requested_ || init_requested_ || sipi_requested_ || idle() || state.pending_debug) return false;
+  if (clock.next_deadline() != region_deadline_) return false;
+  if (state.nmi_pending && !state.nmi_blocked) return false;
+  return !(state.system_flags & rflags::IF && (apic.has_interrupt() || (intr_ && apic.accepts_pic())));
+}
+
+RegionContinuation Processor::run_in_region(const Op& op, bool may_go_on) {
+  const uint64_t before = block_ticks_;
+  const uint32_t mode = mode_key_;
+  bool ok;
+  if (rows[op.row()].kind == Kind::kind_leave) {
+    ok = run_leave_row(op);
+  } else {
+    ok = handler_for(op.id)(*this, op);
+    if (ok) sync(op), state.rip = next_rip(op);
+  }
+  if (!ok && may_go_on) return {RegionContinuation::faulted, static_cast<int32_t>(region_end_ticks_ - before), 0};
+  if (!ok) finish_faulted(op);
+  if (mode_.code_bits != 64) state.rip = static_cast<uint32_t>(state.rip);
+  region_charges_ += clock.ticks - before - (ok ? 1 : 0);
+  RegionContinuation next{RegionContinuation::stop, 0, 0};
+  // An STI's shadow goes with the next instruction, which is the region's.
+  bool shadowed = may_go_on && state.sti_shadow && !(state.mov_ss_shadow || state.system_flags & (rflags::TF | rflags::RF));
+  attention_ = !ok || !nothing_is_due() || (!shadowed && must_step());
+  if (!attention_ && clock.ticks < region_end_ticks_) {
+    Mmu::CodePage page;
+    uint64_t linear = mode_.code_bits == 64 ? state.rip : static_cast<uint32_t>(state.rip);
+    if (may_go_on && mode_key_ == mode) {
+      next.how = RegionContinuation::go_on;
+    } else if (!shadowed && mode_.flat_code && mmu.known_code_page(linear, page)) {
+      Block* block = blocks_.find(page.physical | (linear & (page_size - 1)), mode_key_);
+      if (block && block->entry) next = {RegionContinuation::enter, 0, block->entry};
+    }
+  }
+  // More may have passed than the budget can say.
+  region_end_ticks_ = std::max(region_end_ticks_, clock.ticks);
+  next.left = static_cast<int32_t>(region_end_ticks_ - clock.ticks);
+  return next;
 }
 
 }  // namespace matryoshka

@@ -3,6 +3,7 @@
 
 #include "tests/cpu_bench.h"
 #include "wasm-jit/code_cache.h"
+#include "wasm-jit/vector_step.h"
 
 using namespace matryoshka;
 
@@ -119,4 +120,8 @@ TEST_CASE("jit: What is canonical is part of the mode", "[jit]") {
   b.cpu.state.cr4 ^= cr4::LA57;
   b.cpu.derive();
   CHECK(b.cpu.mode_key() != four);
+}
+
+TEST_CASE("jit: Every function in the table of vector rows is some row's", "[jit]") {
+  CHECK(jit::unused_vector_rows() == 0);
 }

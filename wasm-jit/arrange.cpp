@@ -48,7 +48,8 @@ class Arranger {
       // The edge that falls through is visited last, so that it comes right behind its node.
       Node& n = nodes()[static_cast<size_t>(f.node)];
       if (n.ending == Node::Ending::branches && i++ == f.next) target = n.taken.node;
-      if (n.ending != Node::Ending::indirect && n.ending != Node::Ending::interpreted && i++ == f.next) target = n.next.node;
+      bool goes = n.ending == Node::Ending::goes || n.ending == Node::Ending::branches || n.ending == Node::Ending::returns;
+      if (goes && i++ == f.next) target = n.next.node;
       if (f.next >= i) {
         postorder.push_back(f.node);
         stack.pop_back();

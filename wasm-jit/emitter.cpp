@@ -37,6 +37,17 @@ class RegionEmitter {
   }
 
   WasmWriter run() {
+    // What an instruction of kind leave has answered: RIP is behind it, the budget is up to date.
+    steps_.leave_by = [this](const Step& step, uint32_t cell) {
+      stub(Wasm::br_if, {.distance = step.end, .cell_local = cell});
+    };
+    steps_.leave_at_once = [this](uint32_t cell) {
+      if (!layout_.tail_calls) return code_.get(cell), code_.op(Wasm::return_);
+      code_.get(StepEmitter::budget), code_.get(cell);
+      code_.get(cell), code_.access(Wasm::i32_load, offsetof(LinkCell, slot));
+      code_.op(Wasm::return_call_indirect), code_.number(0), code_.number(0);
+    };
+    steps_.longest_here = [this] { return node(node_).longest; };
     find_flag_shapes();
     tree(0);
     WasmWriter body = std::move(code_);
@@ -64,10 +75,11 @@ class RegionEmitter {
     const Step* failed = nullptr;  // a helper that has faulted; the processor puts RIP where it belongs
     Address failed_op = 0;
     std::optional<uint32_t> rip_local = {};
+    std::optional<uint32_t> cell_local = {};
     FlagsHere flags = {};
     bool operator==(const Stub& o) const {
       return distance == o.distance && done == o.done && cell == o.cell && checks_page == o.checks_page && failed == o.failed &&
-             rip_local == o.rip_local && flags.shapes == o.flags.shapes;
+             rip_local == o.rip_local && cell_local == o.cell_local && flags.shapes == o.flags.shapes;
     }
   };
   static constexpr uint32_t checks_page = 1, looks_up = 2;
@@ -124,10 +136,13 @@ class RegionEmitter {
     if (node(n).loops || node(n).before.size() != 1) steps_.done = 0, steps_.vectors.known = {};
     steps_.flags.shapes = shapes_[static_cast<size_t>(n)];
     pages_known_ = node(n).pages_known;
-    for (const Step& s : node(n).steps) {
-      require_page(s, s.start);
-      require_page(s, s.end - 1);
-      steps_.step(s);
+    node_ = n;
+    const std::vector<Step>& all = node(n).steps;
+    for (size_t i = 0; i < all.size(); ++i) {
+      require_page(all[i], all[i].start);
+      require_page(all[i], all[i].end - 1);
+      bool followed = i + 1 < all.size() && (all[i + 1].kind == Step::Kind::text || all[i + 1].kind == Step::Kind::vector);
+      steps_.step(all[i], followed);
     }
     ending(n);
     for (int child : behind) {
@@ -160,8 +175,10 @@ class RegionEmitter {
   void ending(int n) {
     using Ending = Node::Ending;
     const Node& from = node(n);
+    if (from.ending == Ending::left) return;
     steps_.set_flag_kind();
     switch (from.ending) {
+      case Ending::left: return;
       case Ending::interpreted:
         stub(Wasm::br, {.distance = from.end, .done = steps_.done, .cell = layout_.interpreted_cell});
         return;
@@ -264,7 +281,8 @@ class RegionEmitter {
   void write_stub(const Stub& s) {
     if (s.failed) steps_.note_fault(*s.failed, s.failed_op, s.done);
     if (s.done) code_.get(StepEmitter::budget), code_.i32(s.done), code_.op(Wasm::i32_sub), code_.set(StepEmitter::budget);
-    code_.i32(s.cell), code_.set(exit_cell_);
+    s.cell_local ? code_.get(*s.cell_local) : code_.i32(s.cell);
+    code_.set(exit_cell_);
     if (s.rip_local) {
       code_.get(*s.rip_local), code_.set(exit_rip_);
     } else {
@@ -376,6 +394,7 @@ class RegionEmitter {
   StepEmitter steps_;
   const uint32_t exit_cell_, exit_rip_, exit_checks_, fetch_entry_;
   uint32_t pages_known_ = 0;
+  int node_ = 0;
   std::vector<Label> labels_;
   std::vector<Stub> stubs_;
   std::vector<uint32_t> shapes_;

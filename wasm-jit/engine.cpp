@@ -17,6 +17,7 @@ uint32_t slot_of(Function* f) {
 using RegionFunction = int32_t (*)(int32_t, int32_t);
 
 int32_t budget_left;
+Engine* running = nullptr;  // there is one machine in an instance
 
 // Where a cell leads at first: back to the dispatcher.
 int32_t unlinked(int32_t budget, int32_t cell) {
@@ -34,6 +35,8 @@ Engine::Engine(Processor& cpu, ModuleHost& host) : cpu_(cpu), host_(host), cache
   refused_cell_ = fixed(ExitKind::refused);
   fault_cell_ = fixed(ExitKind::helper_fault);
   indirect_cell_ = fixed(ExitKind::indirect);
+  next_cell_ = entered_cell_ = fixed(ExitKind::next);
+  running = this;
   jumps_.resize(JumpEntry::count);
   forget_jumps();
   first_slot_ = next_slot_ = host.reserve(capacity);
@@ -52,10 +55,28 @@ Layout Engine::layout() {
   l.end_ticks = address_of(c.end_ticks), l.budget_left = address_of(&budget_left), l.fault_op = address_of(&fault_op_);
   l.interpreted_cell = address_of(&interpreted_cell_), l.refused_cell = address_of(&refused_cell_);
   l.fault_cell = address_of(&fault_cell_), l.indirect_cell = address_of(&indirect_cell_);
+  l.next_cell = address_of(&next_cell_);
+  l.sti_shadow = address_of(c.sti_shadow);
+  l.run_and_go_on = slot_of(&run_in_region<true>), l.run_and_leave = slot_of(&run_in_region<false>);
   l.jumps = address_of(jumps_.data());
   l.canonical_unused = c.canonical_unused;
   l.tail_calls = host_.tail_calls();
   return l;
+}
+
+// What regions call for a row of kind leave. By which cell to leave; 0: not at all.
+template <bool may_go_on>
+int32_t Engine::run_in_region(Processor& cpu, const Op& op) {
+  RegionContinuation next = cpu.run_in_region(op, may_go_on);
+  budget_left = next.left;
+  if (next.how == RegionContinuation::go_on) return 0;
+  if (next.how == RegionContinuation::faulted) {
+    running->fault_op_ = &op;
+    return static_cast<int32_t>(address_of(&running->fault_cell_));
+  }
+  if (next.how == RegionContinuation::stop) return static_cast<int32_t>(address_of(&running->next_cell_));
+  running->entered_cell_.slot = next.entry;
+  return static_cast<int32_t>(address_of(&running->entered_cell_));
 }
 
 // ---- Making regions

@@ -52,6 +52,8 @@ class Engine final : public RegionEngine, private EmitterHost {
   Address keep(const Op& op) override;
   uint32_t helper_slot(const Op& op) override;
   Layout layout();
+  template <bool may_go_on>
+  static int32_t run_in_region(Processor& cpu, const Op& op);
   void compile_waiting();
   void forget_jumps();
 
@@ -72,7 +74,7 @@ class Engine final : public RegionEngine, private EmitterHost {
   };
   std::vector<Waiting> waiting_;
   uint64_t waiting_since_ = 0;
-  LinkCell interpreted_cell_, refused_cell_, fault_cell_, indirect_cell_;
+  LinkCell interpreted_cell_, refused_cell_, fault_cell_, indirect_cell_, next_cell_, entered_cell_;
   std::vector<JumpEntry> jumps_;
   const Op* fault_op_ = nullptr;
   Statistics statistics_;

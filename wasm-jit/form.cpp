@@ -21,7 +21,14 @@ constexpr unsigned most_instructions = 300, most_pages = 4, most_call_depth = 4,
 bool is_relative_branch(unsigned row) { return operands_of(row).operand[0].kind == OperandClass::relative; }
 
 // The text of a row ends with what it does to RIP; how, is read off a recording.
-enum class Flow : uint8_t { on, jump, branch };
+enum class Flow : uint8_t { on, jump, branch, leave };
+
+// Rows of kind leave that change neither the mode nor any mapping, and no general register but EAX, ECX and EDX.
+bool goes_on(const Row& row) {
+  for (std::string_view name : {"CLI", "STI", "SWAPGS", "PAUSE", "RDTSC", "RDTSCP"})
+    if (name == row.mnemonic) return true;
+  return false;
+}
 
 struct Decoded {
   Step step;
@@ -116,10 +123,17 @@ class Former {
     if (result != DecodeResult::ok || (in.vex && !mode_.vex)) return {};
     const Row& row = rows[in.row];
     bool repeated = row.family == Family::string && (in.rep || in.repne);
-    if (row.kind == Kind::kind_leave || row.kind == Kind::kind_unsupported || repeated) return {};
+    if (row.kind == Kind::kind_unsupported) return {};
     Decoded d;
     d.step.start = at, d.step.end = at + in.length;
     d.step.op = lower(in, mode_, in.length);
+    if (row.kind == Kind::kind_leave || repeated) {
+      bool on = !repeated && goes_on(row);
+      d.step.kind = on ? Step::Kind::call : Step::Kind::last;
+      d.flow = on ? Flow::on : Flow::leave;
+      mark_bytes(pages, static_cast<unsigned>(in_page), in.length, first);
+      return d;
+    }
     if (d.step.op.flags & Op::checked) return {};
     constexpr uint32_t fpu = attribute::SSE_STATE | attribute::X87_STATE | attribute::MMX_STATE;
     if (row.attributes & fpu && !(mode_.sse_ready && mode_.x87_ready)) return {};
@@ -145,9 +159,13 @@ class Former {
       std::string_view name = row.mnemonic;
       d.call = name == "CALL", d.ret = name == "RET";
     }
-    mark(*pages[0], static_cast<unsigned>(in_page), std::min<unsigned>(in.length, first));
-    if (in.length > first) mark(*pages[1], 0, in.length - first);
+    mark_bytes(pages, static_cast<unsigned>(in_page), in.length, first);
     return d;
+  }
+
+  void mark_bytes(const std::optional<Page> (&pages)[2], unsigned in_page, unsigned length, unsigned first) {
+    mark(*pages[0], in_page, std::min(length, first));
+    if (length > first) mark(*pages[1], 0, length - first);
   }
 
   void mark(const Page& page, unsigned start, unsigned length) {
@@ -180,6 +198,7 @@ class Former {
         place = next;
         continue;
       }
+      if (kept.flow == Flow::leave) return;
       if (kept.flow == Flow::branch) {
         follow({place.context, kept.target}, false);
         follow(next, true);
@@ -238,7 +257,9 @@ class Former {
         place = next;
         continue;
       }
-      if (d.flow == Flow::branch) {
+      if (d.flow == Flow::leave) {
+        node.ending = Node::Ending::left;
+      } else if (d.flow == Flow::branch) {
         node.ending = Node::Ending::branches;
         node.taken = edge_to({place.context, d.target});
         node.next = edge_to(next);

@@ -23,7 +23,13 @@ struct RegionKey {
 };
 
 struct Step {
-  enum class Kind : uint8_t { text, vector, helper };
+  enum class Kind : uint8_t {
+    text,
+    vector,
+    helper,
+    call,  // a row of kind leave after which the region goes on, most likely
+    last   // another row of kind leave, or a repeated string instruction
+  };
   Kind kind;
   int64_t start, end;         // distances of its first byte and of the byte behind it
   Op op;                      // lowered as a block of its own
@@ -43,6 +49,7 @@ struct Node {
     branches,     // to `taken` if the last step's condition holds, else to `next`
     indirect,     // wherever the last step says
     returns,      // the same, most likely to `next`
+    left,         // the last step has done so
     interpreted,  // what stands at `end` is the interpreter's: rows of kind leave, repeated strings, undecodable bytes
   };
   int64_t start = 0, end = 0;

@@ -28,6 +28,7 @@ StepEmitter::StepEmitter(const Region& region, const Layout& layout, EmitterHost
       flag_aux_(f.new_local(WasmType::i64)),
       flag_a_(f.new_local(WasmType::i64)),
       flag_b_(f.new_local(WasmType::i64)),
+      cell_(f.new_local(WasmType::i32)),
       entry_(f.new_local(WasmType::i32)) {
   vectors.leave_if = [this](unsigned depth) { leave_if(step_->start, done, depth); };
   vectors.address = [this](unsigned bits, bool write, bool aligned) {
@@ -45,14 +46,19 @@ uint32_t StepEmitter::gpr_local(unsigned n) {
   return *gpr_[n];
 }
 
-void StepEmitter::step(const Step& step) {
+void StepEmitter::step(const Step& step, bool followed) {
   step_ = &step;
   f_.next_instruction();
   switch (step.kind) {
     case Step::Kind::text: text(step); break;
     case Step::Kind::vector: vector(step); break;
     case Step::Kind::helper: helper(step); break;
+    case Step::Kind::call: return call(step, followed);
+    case Step::Kind::last: return last(step);
   }
+  // Whatever this instruction could leave by stands before this.
+  if (shadow_) code_.i32(0), code_.i32(0), code_.access(Wasm::i32_store8, layout_.sti_shadow);
+  shadow_ = false;
   ++done;
 }
 
@@ -126,6 +132,7 @@ std::optional<FlagState> StepEmitter::announce(const Step& step) {
     flags_used_ = flags_changed_ = true;
     return FlagState{};
   }
+  if (step.kind == Step::Kind::call || step.kind == Step::Kind::last) return {};
   recording_ = &step.recording;
   for_each_use([&](const tree::Node& n) {
     if (n.op == Operator::gpr) gpr_local(static_cast<unsigned>(n.constant));
@@ -500,11 +507,7 @@ void StepEmitter::note_fault(const Step& step, Address op, unsigned done_before)
 // as if the instruction were a block of its own.
 void StepEmitter::helper(const Step& step) {
   Needs needs = needs_of(step.op);
-  if (needs.flags) {
-    make_flags_plain();
-    code_.i32(0), code_.get(flag_result_), code_.access(Wasm::i64_store, layout_.flag_result);
-    code_.i32(0), code_.get(flag_aux_), code_.access(Wasm::i64_store, layout_.flag_aux);
-  }
+  if (needs.flags) make_flags_plain_and_store();
   store_registers(needs.reads, needs.xmm);
   Address op = host_.keep(step.op);
   if (needs.place) note_ticks(done, op), note_rip(step);
@@ -519,6 +522,44 @@ void StepEmitter::helper(const Step& step) {
   if (!needs.memory) return;
   code_.i32(0), code_.access(Wasm::i32_load8_u, layout_.attention);
   leave_if(step.end, done + 1, 0);
+}
+
+// ---- Rows of kind leave
+
+// Leaves the answer in a local; the budget is then as the clock says.
+uint32_t StepEmitter::run_in_region(const Step& step, Address function) {
+  Address op = host_.keep(step.op);
+  note_ticks(done, op), note_rip(step);
+  code_.i32(layout_.processor), code_.i32(op), code_.i32(function);
+  code_.op(Wasm::call_indirect), code_.number(0), code_.number(0), code_.set(cell_);
+  code_.i32(0), code_.access(Wasm::i32_load, layout_.budget_left), code_.set(budget);
+  done = 0;
+  return cell_;
+}
+
+// The processor does it and says whether the region may go on. It knows of no register but EAX, ECX and EDX.
+void StepEmitter::call(const Step& step, bool followed) {
+  std::string_view name = rows[step.op.row()].mnemonic;
+  bool reads_clock = name == "RDTSC" || name == "RDTSCP";
+  shadow_ = name == "STI" && followed;
+  if (name == "STI" && !followed) return last(step);
+  constexpr uint16_t results = 1 << RAX | 1 << RCX | 1 << RDX;
+  if (reads_clock) store_registers(results, 0);
+  uint32_t cell = run_in_region(step, layout_.run_and_go_on);
+  if (reads_clock) code_.append(load_registers(results, false, 0));
+  code_.get(cell);
+  leave_by(step, cell);
+  if (!reads_clock && name != "PAUSE") return;
+  // What it has cost may be all that was left.
+  code_.i32(layout_.next_cell), code_.set(cell);
+  code_.get(budget), code_.i32(longest_here()), code_.op(Wasm::i32_lt_s);
+  leave_by(step, cell);
+}
+
+void StepEmitter::last(const Step& step) {
+  make_flags_plain_and_store();
+  store_registers();
+  leave_at_once(run_in_region(step, layout_.run_and_leave));
 }
 
 // ---- The function's two ends
@@ -544,6 +585,11 @@ void StepEmitter::store_registers(uint16_t which, uint16_t which_xmm) {
 void StepEmitter::store_flags(uint32_t shapes) {
   if (!flags_changed_) return;
   flags.shapes = shapes;
+  make_flags_plain_and_store();
+}
+
+void StepEmitter::make_flags_plain_and_store() {
+  if (!flags_changed_) return;
   make_flags_plain();
   code_.i32(0), code_.get(flag_result_), code_.access(Wasm::i64_store, layout_.flag_result);
   code_.i32(0), code_.get(flag_aux_), code_.access(Wasm::i64_store, layout_.flag_aux);

@@ -30,12 +30,16 @@ class StepEmitter {
   // From inside `depth` blocks that the control-flow side does not know.
   std::function<void(int64_t distance, unsigned done, unsigned depth)> leave_if;
   std::function<void(const Step& step, Address op)> leave_if_helper_failed;
+  std::function<void(const Step& step, uint32_t cell)> leave_by;  // by the cell in this local, if it is not 0
+  std::function<void(uint32_t cell)> leave_at_once;               // likewise in any case, everything being in memory
+  std::function<unsigned()> longest_here;                         // instructions until the budget is looked at
 
   FlagsHere flags;
   VectorStep vectors;
   unsigned done = 0;  // instructions since the budget was last brought up to date
 
-  void step(const Step& step);
+  // `followed`: by an instruction that an STI's shadow can go with.
+  void step(const Step& step, bool followed);
   // After the last step of a node: the i32 of its condition, or where an indirect jump goes.
   uint32_t condition_local() const { return *condition_; }
   uint32_t target_local() const { return *target_; }
@@ -77,6 +81,9 @@ class StepEmitter {
   void text(const Step& step);
   void vector(const Step& step);
   void helper(const Step& step);
+  void call(const Step& step, bool followed);
+  void last(const Step& step);
+  uint32_t run_in_region(const Step& step, Address function);
   static void find_general_operands(const Op& op, uint16_t& reads, uint16_t& writes);
   Value import(tree::NodeId id);
   Value import_new(tree::NodeId id);
@@ -86,6 +93,7 @@ class StepEmitter {
   void effect(const tree::Effect& e, uint32_t number);
   void commit();
   void make_flags_plain();
+  void make_flags_plain_and_store();
   Value flag_word(bool aux);
   uint32_t gpr_local(unsigned n);
   template <class Visit>
@@ -103,6 +111,8 @@ class StepEmitter {
   std::array<bool, 16> changed_{};
   bool flags_used_ = false, flags_changed_ = false;
   const uint32_t flag_result_, flag_aux_, flag_a_, flag_b_;
+  const uint32_t cell_;
+  bool shadow_ = false;  // the step before was an STI
   uint32_t entry_;  // TLB entry of the access at hand
   std::optional<uint32_t> condition_, target_;
 

@@ -887,4 +887,14 @@ const VectorRow* vector_row(unsigned row) {
   return by_row[row];
 }
 
+unsigned unused_vector_rows() {
+  unsigned unused = 0;
+  for (const VectorRow& v : table) {
+    bool used = false;
+    for (unsigned r = 0; r < row_count; ++r) used |= vector_row(r) == &v;
+    unused += !used;
+  }
+  return unused;
+}
+
 }  // namespace matryoshka::jit

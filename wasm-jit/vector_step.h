@@ -27,6 +27,8 @@ struct VectorRow {
 };
 // Null: not one of them.
 const VectorRow* vector_row(unsigned row);
+// How many lines of the table no row refers to.
+unsigned unused_vector_rows();
 
 // What is known of the lanes at some point: not denormal, not infinite, no NaN. And whether MXCSR has been found to be usual.
 struct LanesKnown {
