@@ -308,6 +308,7 @@ class Processor final : private CodeWatcher, private LocalApicHost, private vmx:
   bool leaves_by(const Event& event, uint32_t vectoring, uint32_t vectoring_error);
   bool service_guest_exits();
   bool guest_can_wake() const;
+  bool guest_exit_due() const;
   uint8_t take_interrupt();
 
   void apic_notice() override;

@@ -55,7 +55,8 @@ Processor::AfterRegion Processor::run_region(const Block& block) {
 bool Processor::nothing_is_due() const {
   if (stop_requested_ || init_requested_ || sipi_requested_ || idle() || state.pending_debug) return false;
   if (clock.next_deadline() != region_deadline_) return false;
-  if (state.nmi_pending && !state.nmi_blocked) return false;
+  if (state.nmi_pending && !vmx.nmi_blocked()) return false;
+  if (vmx.non_root() && guest_exit_due()) return false;
   return !(state.system_flags & rflags::IF && (apic.has_interrupt() || (intr_ && apic.accepts_pic())));
 }
 

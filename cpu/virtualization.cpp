@@ -139,6 +139,14 @@ bool Processor::guest_can_wake() const {
   return hears_interrupts() && (apic.has_interrupt() || (intr_ && apic.accepts_pic()));
 }
 
+// Whether service_guest_exits() may have something to do, shadows and sleep aside.
+bool Processor::guest_exit_due() const {
+  if (vmx.tpr_due() || vmx.mtf_due() || vmx.timer_due()) return true;
+  if (vmx.guards(Control::primary_nmi_window_exiting) && !state.nmi_blocked) return true;
+  if (state.system_flags & rflags::IF && vmx.guards(Control::primary_interrupt_window_exiting)) return true;
+  return vmx.guards(Control::pin_external_interrupt_exiting) && (apic.has_interrupt() || (intr_ && apic.accepts_pic()));
+}
+
 // In the manual's order: "Priority Among Concurrent Events" with the exits that only a guest knows. True: it has left, or a trap was
 // delivered that comes before whatever else is due.
 bool Processor::service_guest_exits() {

@@ -138,6 +138,7 @@ class Vmx final : private ApicAccessTarget {
 
   // In the manual's order ("Priority Among Concurrent Events" and "Other Causes of VM Exits"); the processor asks for each.
   bool mtf_due() const { return saved_.mtf_due; }
+  bool tpr_due() const { return saved_.tpr_due; }
   bool take_tpr_exit();
   bool timer_due() const { return saved_.timer_due; }
   void instruction_done();  // one has been completed, or an event delivered: for the monitor trap flag
