@@ -111,7 +111,7 @@ TEST_CASE("CPU models: what cannot be had is refused with a sentence", "[model]"
         "The CPU flag +avx cannot be set: AVX is not supported; the 256-bit registers do not exist here.");
   CHECK(refused("default,+AVX2").find("AVX2 is not supported") != std::string::npos);
   CHECK(refused("default,+vmx-shadow-vmcs") == "The VMX feature +vmx-shadow-vmcs cannot be set: it is not supported yet.");
-  CHECK(refused("default,-vmx-etp") == "There is no VMX feature \"vmx-etp\"; did you mean vmx-ept?");
+  CHECK(refused("default,-vmx-unrestricted") == "There is no VMX feature \"vmx-unrestricted\"; did you mean vmx-unrestricted-guest?");
   CHECK(refused("default,+") == "There is no CPU flag \"\".");
   refused((std::string("default,+") + std::string(100'000, 'a')).c_str());
 }
