@@ -1,5 +1,6 @@
 ; Checks at VM entry, one row for each way to fail: "Checks on VMX Controls and Host-State Area", "Checking and Loading Guest State",
-; "Loading MSRs". A row changes a VMCS that is valid for a 64-bit guest without EPT; what does not fail ends by VMCALL.
+; "Loading MSRs". A row changes a VMCS that is valid for a 64-bit guest without EPT; what does not fail ends by CPUID
+; (and by VMCALL if an exception comes first).
 ;
 ; F writes a field, A sets bits of one, W clears bits.
 %include "test.inc"
@@ -8,7 +9,7 @@
 
 BEYOND equ 1 << 51          ; wider than a physical address
 ODD equ 1 << 47             ; not canonical
-ENTERS equ EXIT(E_VMCALL)
+ENTERS equ EXIT(E_CPUID)
 
 ; Injection
 VALID equ 1 << 31
@@ -66,7 +67,7 @@ T_OTHER equ 7 << 8
   CHECK page_log_without_ept, BAD_CONTROLS, A, PRIMARY, 1 << 31, A, SECONDARY, 1 << 17
 ; --- VM-exit controls
   CHECK exits_must_be_1, BAD_CONTROLS, W, EXITS, 1 << 0
-  CHECK exits_must_be_0, BAD_CONTROLS, A, EXITS, 1 << 8
+  CHECK exits_must_be_0, BAD_CONTROLS, A, EXITS, 1 << 26
   CHECK save_timer_alone, BAD_CONTROLS, A, EXITS, 1 << 22
   CHECK store_list_aligned, BAD_CONTROLS, F, EXIT_STORES, 1, F, EXIT_STORE, msr_list + 8
   CHECK store_list_width, BAD_CONTROLS, F, EXIT_STORES, 1, F, EXIT_STORE, BEYOND
@@ -161,7 +162,7 @@ T_OTHER equ 7 << 8
   CHECK guest_es_base_unusable, ENTERS, F, RIGHTS(G_ES), UNUSABLE, F, BASE(G_ES), 1 << 32
   CHECK guest_cs_type_data, BAD_GUEST, F, RIGHTS(G_CS), 0xa093
   CHECK guest_cs_not_accessed, BAD_GUEST, F, RIGHTS(G_CS), 0xa09a
-  CHECK guest_cs_unusable, BAD_GUEST, F, RIGHTS(G_CS), 0xa09b | UNUSABLE
+  CHECK guest_cs_unusable_ignored, ENTERS, F, RIGHTS(G_CS), 0xa09b | UNUSABLE
   CHECK guest_cs_system, BAD_GUEST, F, RIGHTS(G_CS), 0xa08b
   CHECK guest_cs_dpl, BAD_GUEST, F, RIGHTS(G_CS), 0xa0fb
   CHECK guest_cs_conforming, ENTERS, F, RIGHTS(G_CS), 0xa09f
@@ -222,8 +223,8 @@ T_OTHER equ 7 << 8
   CHECK activity_hlt_mov_ss, BAD_GUEST, F, ACTIVITY, 1, F, INTERRUPTIBILITY, 2
   CHECK activity_hlt_inject_ud, BAD_GUEST, F, ACTIVITY, 1, F, INJECT, VALID | T_HARDWARE | 6
   CHECK activity_hlt_inject_software, BAD_GUEST, F, ACTIVITY, 1, F, INJECT, VALID | T_SOFTWARE | 0x21, F, INJECT_LENGTH, 2
-  CHECK activity_hlt_inject_external, ENTERS, F, ACTIVITY, 1, F, G_RFLAGS, F_IF | 2, F, INJECT, VALID | T_EXTERNAL | 0x21
-  CHECK activity_hlt_inject_db, ENTERS, F, ACTIVITY, 1, F, INJECT, VALID | T_HARDWARE | 1
+  CHECK activity_hlt_inject_external, EXIT(E_VMCALL), F, ACTIVITY, 1, F, G_RFLAGS, F_IF | 2, F, INJECT, VALID | T_EXTERNAL | 0x21
+  CHECK activity_hlt_inject_db, EXIT(E_VMCALL), F, ACTIVITY, 1, F, INJECT, VALID | T_HARDWARE | 1
   CHECK activity_shutdown_inject, BAD_GUEST, F, ACTIVITY, 2, F, G_RFLAGS, F_IF | 2, F, INJECT, VALID | T_EXTERNAL | 0x21
   CHECK activity_sipi_inject, BAD_GUEST, F, ACTIVITY, 3, F, INJECT, VALID | T_NMI | 2
   CHECK interruptibility_reserved, BAD_GUEST, F, INTERRUPTIBILITY, 1 << 5
@@ -296,7 +297,7 @@ main:
   FINISH
 
 ends_at_once:
-  vmcall
+  cpuid
 
 align 32, db 0
 pae_pdpt: dq directory + 1, 0, 0, 0
