@@ -51,8 +51,8 @@ TABLE
   TEST vectoring_again, EXIT(E_EXCEPTION), HANDLED(0x21), 2
 ; interrupts
   TEST external_exits, EXIT(E_INTERRUPT), 0, 0
-  TEST external_acknowledged, EXIT(E_INTERRUPT), 0x80000041, 0
-  TEST external_in_guest, HANDLED(0x41)
+  TEST external_acknowledged, EXIT(E_INTERRUPT), 0x80000035, 0
+  TEST external_in_guest, HANDLED(0x35)
   TEST external_masked, EXIT(E_CPUID)
   TEST external_blocked_by_sti, EXIT(E_INTERRUPT), 0
   TEST window_open, EXIT(E_INTERRUPT_WINDOW), 0
@@ -61,7 +61,7 @@ TABLE
   TEST window_closed, EXIT(E_CPUID)
   TEST window_before_external, EXIT(E_INTERRUPT)
 ; NMIs
-  TEST nmi_exits, EXIT(E_EXCEPTION), 0x80000202, 0
+  TEST nmi_exits, EXIT(E_EXCEPTION), 0x80000202
   TEST nmi_in_guest, HANDLED(2), 8
   TEST nmi_blocked, EXIT(E_CPUID), 8
   TEST nmi_unblocked_by_iret, EXIT(E_CPUID), 0
@@ -72,13 +72,14 @@ TABLE
   TEST iret_fault_unblocks, EXIT(E_EXCEPTION), 0x80001b0e
 ; activity
   TEST hlt_external, EXIT(E_INTERRUPT), 1
+  TEST hlt_external_if, EXIT(E_INTERRUPT), 1
   TEST hlt_timer, EXIT(E_TIMER), 1
   TEST hlt_window, EXIT(E_INTERRUPT_WINDOW), 1
   TEST hlt_nmi_window, EXIT(E_NMI_WINDOW), 1
   TEST hlt_injection_wakes, HANDLED(0x21), 0
   TEST hlt_pending_debug, EXIT(E_EXCEPTION), 0x4000
   TEST hlt_mtf_injected, EXIT(E_MTF), 1
-  TEST hlt_in_guest_interrupt, HANDLED(0x43), 0
+  TEST hlt_in_guest_interrupt, HANDLED(0x36), 0
   TEST hlt_in_guest_timer, EXIT(E_TIMER), 1, 1
   TEST shutdown_timer, EXIT(E_TIMER), 2
 ; debug exceptions
@@ -151,6 +152,8 @@ END_TABLE
 %macro NMI_TO_SELF 0        ; what the guest does to get one
   mov dword [apic + 0x310], 0
   mov dword [apic + 0x300], 0x4400
+  mov ecx, 100              ; it arrives within some instructions
+  loop $
 %endmacro
 %macro UNBLOCK_NMI 0        ; after an exit by NMI they are blocked
   push qword DATA32
@@ -330,7 +333,7 @@ int21_at:
   BEGIN external_exits      ; whatever the guest's IF
   SIMPLE_GUEST
   ALSO PIN, EXTERNAL_EXITING
-  SELF_INTERRUPT 0x41
+  SELF_INTERRUPT 0x35
   RUN
   NOTE_FIELD INTERRUPTION
   NOTE_RIP simple
@@ -346,13 +349,13 @@ int21_at:
   SIMPLE_GUEST
   WITHOUT PIN, EXTERNAL_EXITING
   FIELD G_RFLAGS, F_IF | 2
-  SELF_INTERRUPT 0x41
+  SELF_INTERRUPT 0x35
   RUN
   END_OF_INTERRUPT
   NOTE_VECTOR
   BEGIN external_masked
   SIMPLE_GUEST
-  SELF_INTERRUPT 0x41
+  SELF_INTERRUPT 0x35
   RUN
   BEGIN external_blocked_by_sti     ; the pin counts, not the shadow
   SIMPLE_GUEST
@@ -401,28 +404,25 @@ window_ss:
   FIELD G_RFLAGS, F_IF | 2
   ALSO PIN, EXTERNAL_EXITING
   ALSO EXITS, ACKNOWLEDGE
-  SELF_INTERRUPT 0x41
+  SELF_INTERRUPT 0x35
   RUN
   END_OF_INTERRUPT
 
   BEGIN nmi_exits
+  UNBLOCK_NMI
   GUEST
     NMI_TO_SELF
-nmi_here:
-    nop
-    nop
-    nop
+    vmcall
   END_GUEST
   ALSO PIN, NMI_EXITING
   RUN
   UNBLOCK_NMI
   NOTE_FIELD INTERRUPTION
-  NOTE_RIP nmi_here
   BEGIN nmi_in_guest
+  UNBLOCK_NMI
   GUEST
     NMI_TO_SELF
-    nop
-    nop
+    cpuid
   END_GUEST
   WITHOUT PIN, NMI_EXITING
   RUN
@@ -430,9 +430,9 @@ nmi_here:
   NOTE_FIELD INTERRUPTIBILITY
   UNBLOCK_NMI
   BEGIN nmi_blocked
+  UNBLOCK_NMI
   GUEST
     NMI_TO_SELF
-    nop
     cpuid
   END_GUEST
   WITHOUT PIN, NMI_EXITING
@@ -477,10 +477,10 @@ window_iret:
   NOTE_VECTOR
   NOTE_FIELD INTERRUPTIBILITY
   BEGIN virtual_nmi_does_not_block  ; the guest's blocking is virtual: a real NMI exits all the same
+  UNBLOCK_NMI
   GUEST
     NMI_TO_SELF
-    nop
-    nop
+    cpuid
   END_GUEST
   ALSO PIN, NMI_EXITING | VIRTUAL_NMIS
   FIELD INTERRUPTIBILITY, 8
@@ -502,11 +502,12 @@ window_iret:
   SIMPLE_GUEST
   FIELD ACTIVITY, 1
 %endmacro
-  BEGIN hlt_external
+  BEGIN hlt_external_if
   SLEEPING_GUEST
+  FIELD G_RFLAGS, F_IF | 2
   ALSO PIN, EXTERNAL_EXITING
   ALSO EXITS, ACKNOWLEDGE
-  SELF_INTERRUPT 0x41
+  SELF_INTERRUPT 0x35
   RUN
   END_OF_INTERRUPT
   NOTE_FIELD ACTIVITY
@@ -531,7 +532,7 @@ window_iret:
   BEGIN hlt_in_guest_interrupt
   GUEST
     mov dword [apic + 0x3e0], 0xb
-    mov dword [apic + 0x320], 0x43  ; one shot
+    mov dword [apic + 0x320], 0x36  ; one shot
     mov dword [apic + 0x380], 1000
     sti
     hlt
@@ -614,47 +615,6 @@ step_sti:
   FIELD EXCEPTIONS, 1 << 1
   RUN
   NOTE_RIP step_sti
-
-  BEGIN trap_after_one
-  GUEST
-trapped:
-    nop
-    mov eax, ebx
-    nop
-  END_GUEST
-  ALSO PRIMARY, TRAP
-  RUN
-  NOTE_RIP trapped
-  RUN
-  NOTE_RIP trapped
-  BEGIN trap_after_injection
-  INJECTING 0x21, 0
-  FIELD G_RFLAGS, F_IF | 2
-  ALSO PRIMARY, TRAP
-  RUN
-  NOTE_RIP guest_stubs + 16 * 0x21
-  BEGIN trap_after_fault    ; at the first instruction of the handler
-  GUEST
-    ud2
-  END_GUEST
-  ALSO PRIMARY, TRAP
-  RUN
-  NOTE_RIP guest_stubs + 16 * 6
-  BEGIN trap_repeat         ; between two rounds
-  GUEST
-repeated:
-    rep stosb
-  END_GUEST
-  mov dword [guest_rcx], 3
-  mov dword [guest_rdi], page_a
-  ALSO PRIMARY, TRAP
-  RUN
-  NOTE_RIP repeated
-  NOTE_AT [guest_rcx]
-  BEGIN exit_before_trap
-  SIMPLE_GUEST
-  ALSO PRIMARY, TRAP
-  RUN
 
   BEGIN timer_zero
   SIMPLE_GUEST
@@ -808,18 +768,67 @@ LSTAR equ 0xc0000082        ; switched by lists alone
   NOTE_AT [guest_rbx]
   NOTE_FIELD G_DR7
 
+  BEGIN trap_after_one
+  GUEST
+trapped:
+    nop
+    mov eax, ebx
+    nop
+  END_GUEST
+  ALSO PRIMARY, TRAP
+  RUN
+  NOTE_RIP trapped
+  RUN
+  NOTE_RIP trapped
+  BEGIN trap_after_injection
+  INJECTING 0x21, 0
+  FIELD G_RFLAGS, F_IF | 2
+  ALSO PRIMARY, TRAP
+  RUN
+  NOTE_RIP guest_stubs + 16 * 0x21
+  BEGIN trap_after_fault    ; at the first instruction of the handler
+  GUEST
+    ud2
+  END_GUEST
+  ALSO PRIMARY, TRAP
+  RUN
+  NOTE_RIP guest_stubs + 16 * 6
+  BEGIN trap_repeat         ; between two rounds
+  GUEST
+repeated:
+    rep stosb
+  END_GUEST
+  mov dword [guest_rcx], 3
+  mov dword [guest_rdi], page_a
+  ALSO PRIMARY, TRAP
+  RUN
+  NOTE_RIP repeated
+  NOTE_AT [guest_rcx]
+  BEGIN exit_before_trap
+  SIMPLE_GUEST
+  ALSO PRIMARY, TRAP
+  RUN
+
   ; Last: what engines are known to sleep over for ever
+  BEGIN hlt_nmi_window
+  SLEEPING_GUEST
+  ALSO PIN, NMI_EXITING | VIRTUAL_NMIS
+  ALSO PRIMARY, NMI_WINDOW
+  RUN
+  NOTE_FIELD ACTIVITY
   BEGIN hlt_window
   SLEEPING_GUEST
   FIELD G_RFLAGS, F_IF | 2
   ALSO PRIMARY, INTERRUPT_WINDOW
   RUN
   NOTE_FIELD ACTIVITY
-  BEGIN hlt_nmi_window
+  BEGIN hlt_external        ; with IF=0
   SLEEPING_GUEST
-  ALSO PIN, NMI_EXITING | VIRTUAL_NMIS
-  ALSO PRIMARY, NMI_WINDOW
+  ALSO PIN, EXTERNAL_EXITING
+  ALSO EXITS, ACKNOWLEDGE
+  SELF_INTERRUPT 0x35
   RUN
+  END_OF_INTERRUPT
   NOTE_FIELD ACTIVITY
   BEGIN hlt_pending_debug
   SLEEPING_GUEST
