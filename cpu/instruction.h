@@ -48,7 +48,8 @@ struct CodeMode {
             : stack_bits == 32 ? 1
                                : 2)
                << 2 |
-           flat_data << 4 | flat_code << 5 | sse_ready << 6 | x87_ready << 7 | vex << 8 | access << 9 | five_levels << 11 | non_root << 12;
+           flat_data << 4 | flat_code << 5 | sse_ready << 6 | x87_ready << 7 | vex << 8 | access << 9 | five_levels << 11 |
+           non_root << 12;
   }
 };
 

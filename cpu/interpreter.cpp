@@ -375,8 +375,8 @@ __attribute__((flatten)) void Processor::interpret() {
 
 // ---- Between two instructions
 
-// "Priority Among Concurrent Events", as far as one processor without SMM meets them. False: the processor stays halted. A guest has
-// more that may come between two instructions: service_guest_exits().
+// "Priority Among Concurrent Events", as far as one processor without SMM meets them. False: the processor stays halted. A guest
+// has more that may come between two instructions: service_guest_exits().
 bool Processor::service_events() {
   attention_ = false;
   const uint64_t transitions = vmx.transitions();

@@ -250,7 +250,14 @@ class Processor final : private CodeWatcher, private LocalApicHost, private vmx:
   [[nodiscard]] bool read_descriptor(uint16_t selector, Descriptor& descriptor);  // #GP(selector) outside the table
   [[nodiscard]] bool load_segment(unsigned segment, uint16_t selector);           // MOV and POP to a segment register
   // interrupts.cpp
-  enum class EventKind : uint8_t { external, nmi, exception, software /* INT n */, software_exception /* INT3, INTO */, software_one /* ICEBP */ };
+  enum class EventKind : uint8_t {
+    external,
+    nmi,
+    exception,
+    software /* INT n */,
+    software_exception /* INT3, INTO */,
+    software_one /* ICEBP */
+  };
   struct Event {
     uint8_t vector;
     EventKind kind;
@@ -268,15 +275,16 @@ class Processor final : private CodeWatcher, private LocalApicHost, private vmx:
     }
     uint32_t info() const;  // as the interruption-information fields of the VMCS have it
   };
-  // Delivers one event through the IDT or IVT; faults on the way become double faults, then host.triple_fault(). In a guest any of
-  // them may exit instead. `vectoring` is an event whose delivery has led to this one.
+  // Delivers one event through the IDT or IVT; faults on the way become double faults, then host.triple_fault(). In a guest any
+  // of them may exit instead. `vectoring` is an event whose delivery has led to this one.
   void deliver(Event event, uint32_t vectoring = 0, uint32_t vectoring_error = 0);
   void deliver_fault();  // what stands in `fault`
 
-  // virtualization.cpp: non-root operation. Each answers true, with the VM exit in `fault`, where the guest has to leave; the caller
-  // then returns false at once. In root operation all are false.
+  // virtualization.cpp: non-root operation. Each answers true, with the VM exit in `fault`, where the guest has to leave; the
+  // caller then returns false at once. In root operation all are false.
   [[nodiscard]] bool exits(vmx::Reason reason, vmx::Cause cause, uint64_t qualification = 0, uint32_t instruction_info = 0);
-  [[nodiscard]] bool exits_by(vmx::Control control, vmx::Reason reason, uint64_t qualification = 0, uint32_t instruction_info = 0) {
+  [[nodiscard]] bool exits_by(vmx::Control control, vmx::Reason reason, uint64_t qualification = 0,
+                              uint32_t instruction_info = 0) {
     return vmx.guards(control) && exits(reason, control, qualification, instruction_info);
   }
   [[nodiscard]] bool exits_always(vmx::Reason reason, uint64_t qualification = 0, uint32_t instruction_info = 0) {
@@ -353,9 +361,9 @@ class Processor final : private CodeWatcher, private LocalApicHost, private vmx:
   uint64_t block_ticks_ = 0;  // clock.ticks at its start
   Op* stop_op_ = nullptr;     // an Op whose handler was replaced by handler_stop, and what it was
   uint16_t stopped_handler_ = 0;
-  bool restarted_ = false;  // the instruction is to be continued: again()
-  bool stepping_ = false;   // one instruction is being watched by itself: step()
-  bool fault_met_ = false;  // and it faulted
+  bool restarted_ = false;    // the instruction is to be continued: again()
+  bool stepping_ = false;     // one instruction is being watched by itself: step()
+  bool fault_met_ = false;    // and it faulted
   uint32_t exit_length_ = 0;  // of the instruction that a VM exit is about, or 0
   bool init_requested_ = false, sipi_requested_ = false;
   uint8_t sipi_vector_ = 0;
@@ -364,7 +372,7 @@ class Processor final : private CodeWatcher, private LocalApicHost, private vmx:
   void* way_ = nullptr;  // by which the last region was left, if it leads straight on
   uint64_t region_end_ticks_ = 0, region_deadline_ = 0;
   uint64_t region_charges_ = 0;  // ticks since it was entered that were no instructions
-  Block transient_ = {};  // the running block if it could not be remembered
+  Block transient_ = {};         // the running block if it could not be remembered
   Op transient_ops_[BlockCache::max_instructions + 1] = {};
 };
 

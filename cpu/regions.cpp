@@ -18,7 +18,7 @@ RegionContext Processor::region_context() {
           &attention_,        mmu.data_set(),      mmu.code_set(),
           &block_ops_,        &block_rip_,         &block_ticks_,
           &region_end_ticks_, state.xmm,           &state.mxcsr,
-          &state.sti_shadow, canonical_unused_};
+          &state.sti_shadow,  canonical_unused_};
 }
 
 Processor::AfterRegion Processor::run_region(const Block& block) {

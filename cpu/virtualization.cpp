@@ -1,5 +1,5 @@
-// The processor's side of VMX non-root operation: how entries begin and exits end, and what else may come between two instructions
-// of a guest. What an entry or an exit is stands in vmx-model/.
+// The processor's side of VMX non-root operation: how entries begin and exits end, and what else may come between two
+// instructions of a guest. What an entry or an exit is stands in vmx-model/.
 #include "cpu/processor.h"
 #include "cpu/system/msr.h"
 
@@ -100,7 +100,8 @@ void Processor::leave_guest_by(const Fault& met) {
       record.cause = Cause::apic_access_page;
       // "Exit Qualification for APIC-Access VM Exits": an access while an event is delivered says only that.
       constexpr uint64_t type = 15 << 12, during_delivery = 3 << 12, fetch = 2 << 12;
-      if (met.vectoring && (record.qualification & type) < fetch) record.qualification = (record.qualification & ~type) | during_delivery;
+      if (met.vectoring && (record.qualification & type) < fetch)
+        record.qualification = (record.qualification & ~type) | during_delivery;
       break;
     }
     default: break;
@@ -116,7 +117,8 @@ bool Processor::leaves_by(const Event& event, uint32_t vectoring, uint32_t vecto
   ExitRecord record{Reason::exception_or_nmi, cause};
   const bool tells_payload = event.vector == PF_vector || event.vector == DB_vector;
   record.qualification = tells_payload ? event.payload : 0;
-  record.event = event.info() | (vmx.unblocked_nmi && !vectoring && event.vector != DF_vector ? uint32_t{vmx::info_nmi_unblocked} : 0);
+  record.event =
+      event.info() | (vmx.unblocked_nmi && !vectoring && event.vector != DF_vector ? uint32_t{vmx::info_nmi_unblocked} : 0);
   record.event_error = event.error;
   record.vectoring = vectoring, record.vectoring_error = vectoring_error;
   record.instruction_length = exit_length_;
@@ -147,8 +149,8 @@ bool Processor::guest_exit_due() const {
   return vmx.guards(Control::pin_external_interrupt_exiting) && (apic.has_interrupt() || (intr_ && apic.accepts_pic()));
 }
 
-// In the manual's order: "Priority Among Concurrent Events" with the exits that only a guest knows. True: it has left, or a trap was
-// delivered that comes before whatever else is due.
+// In the manual's order: "Priority Among Concurrent Events" with the exits that only a guest knows. True: it has left, or a trap
+// was delivered that comes before whatever else is due.
 bool Processor::service_guest_exits() {
   exit_length_ = 0;
   auto leave = [this](Reason reason, Cause cause, uint32_t event = 0, uint64_t qualification = 0) {
@@ -176,7 +178,8 @@ bool Processor::service_guest_exits() {
   const bool shadow = state.sti_shadow || state.mov_ss_shadow;
   if (vmx.guards(Control::primary_nmi_window_exiting) && !state.nmi_blocked && !shadow)
     return leave(Reason::nmi_window, Control::primary_nmi_window_exiting);
-  if (state.nmi_pending && !vmx.nmi_blocked() && !shadow) {
+  // Shadows hold back what the guest would take, not what makes it leave.
+  if (state.nmi_pending && !vmx.nmi_blocked()) {
     if (!vmx.guards(Control::pin_nmi_exiting)) return false;
     state.nmi_pending = false;
     return leave(Reason::exception_or_nmi, Control::pin_nmi_exiting, vmx::event_info(NMI_vector, EventType::nmi, false));
@@ -185,7 +188,7 @@ bool Processor::service_guest_exits() {
   if (state.system_flags & rflags::IF && !shadow && vmx.guards(Control::primary_interrupt_window_exiting))
     return leave(Reason::interrupt_window, Control::primary_interrupt_window_exiting);
   const bool interrupt = apic.has_interrupt() || (intr_ && apic.accepts_pic() && pic);
-  if (interrupt && !shadow && vmx.guards(Control::pin_external_interrupt_exiting)) {
+  if (interrupt && vmx.guards(Control::pin_external_interrupt_exiting)) {
     const bool acknowledge = vmx.guards(Control::exit_acknowledge_interrupt);
     return leave(Reason::external_interrupt, Control::pin_external_interrupt_exiting,
                  acknowledge ? vmx::event_info(take_interrupt(), EventType::external_interrupt, false) : 0);

@@ -1,7 +1,8 @@
 // The second walk: guest-physical address to physical address, as "The Extended Page Table Mechanism (EPT)" lays it out.
 //
-// It stands under the first one: each table that the guest's own paging uses is found by it, and so is the page at the end. An access
-// that the EPT paging structures do not allow is no fault of the guest's but a VM exit, which goes up in `fault` all the same.
+// It stands under the first one: each table that the guest's own paging uses is found by it, and so is the page at the end. An
+// access that the EPT paging structures do not allow is no fault of the guest's but a VM exit, which goes up in `fault` all the
+// same.
 #pragma once
 
 #include <cstdint>
@@ -32,8 +33,8 @@ struct EptAccess {
   AccessKind kind;
   bool linear_known;  // the access translates a linear address: this one
   uint64_t linear;
-  bool to_tables;     // to a table of the guest's paging, not to the page itself
-  bool updates;       // to set an accessed or dirty flag there
+  bool to_tables;  // to a table of the guest's paging, not to the page itself
+  bool updates;    // to set an accessed or dirty flag there
 };
 
 struct EptTranslation {

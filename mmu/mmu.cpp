@@ -253,10 +253,13 @@ void Mmu::match_breakpoints(uint64_t address, unsigned size, bool write) {
 
 // ---- Invalidation
 
-void Mmu::flush_all() { worlds_.flush_present([](TlbSet& s) { s.flush(false); }, [](const TlbEntry&, uint64_t) { return true; }); }
+void Mmu::flush_all() {
+  worlds_.flush_present([](TlbSet& s) { s.flush(false); }, [](const TlbEntry&, uint64_t) { return true; });
+}
 
 void Mmu::flush_non_global() {
-  worlds_.flush_present([](TlbSet& s) { s.flush(true); }, [](const TlbEntry& e, uint64_t) { return !(e.info & TlbEntry::global); });
+  worlds_.flush_present([](TlbSet& s) { s.flush(true); },
+                        [](const TlbEntry& e, uint64_t) { return !(e.info & TlbEntry::global); });
 }
 
 void Mmu::flush_user_data() {

@@ -189,7 +189,8 @@ class Mmu {
 
   Worlds worlds_;
   TlbSets* sets_ = &worlds_.root_sets();
-  TlbSet no_data_;  // stays empty; in use under alignment checking, so that every access takes the slow path, where it is looked at
+  TlbSet
+      no_data_;  // stays empty; in use under alignment checking, so that every access takes the slow path, where it is looked at
   TlbSet* data_ = &sets_->supervisor_data;
   TlbSet* code_ = &sets_->supervisor_code;
   TlbSet* backing_ = &sets_->supervisor_data;  // where the slow path keeps what it finds

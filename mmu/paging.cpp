@@ -78,7 +78,8 @@ bool locate(PhysicalMemory& memory, const PagingLimits& limits, uint64_t linear,
   step.address = step.guest_address & limits.address_lines;
   if (!limits.ept.on) return true;
   EptTranslation found;
-  if (!ept_walk(memory, limits.ept, step.guest_address, {AccessKind::read, true, linear, true, updates}, found, fault)) return false;
+  if (!ept_walk(memory, limits.ept, step.guest_address, {AccessKind::read, true, linear, true, updates}, found, fault))
+    return false;
   step.address = found.physical;
   return true;
 }

@@ -1,12 +1,12 @@
 // Translations of several worlds at once: "Caching Translation Information" for VMX.
 //
 // A translation belongs to the world that made it: to VMX root operation, or to a guest, named by its VPID and by the EPT that it
-// ran under. VM entries and exits only change worlds and forget nothing. The sets of root operation and those of the present guest
-// stand at addresses of their own, which compiled code knows, so going from one to the other costs nothing. When another guest is
-// entered (a hypervisor with several, or one inside another) the translations of the one before are put to sleep as short lists:
-// what was known, without the tags that let fast accesses through. So whatever takes tags away (a page that gets code, a
-// snapshot, a watch point) has to look at the live sets only, and a translation that wakes up opens its tags by the slow path when
-// it is first used.
+// ran under. VM entries and exits only change worlds and forget nothing. The sets of root operation and those of the present
+// guest stand at addresses of their own, which compiled code knows, so going from one to the other costs nothing. When another
+// guest is entered (a hypervisor with several, or one inside another) the translations of the one before are put to sleep as
+// short lists: what was known, without the tags that let fast accesses through. So whatever takes tags away (a page that gets
+// code, a snapshot, a watch point) has to look at the live sets only, and a translation that wakes up opens its tags by the slow
+// path when it is first used.
 //
 // VPID 0 is what a guest without VPIDs has, and root operation: both forget everything at each transition.
 #pragma once
@@ -83,8 +83,7 @@ class Worlds {
     std::vector<Known> known[TlbSets::count];
     template <class Doomed>
     void drop_if(Doomed doomed) {
-      for (auto& list : known)
-        std::erase_if(list, [&](const Known& k) { return doomed(TlbEntry{0, 0, 0, k.info}, k.page); });
+      for (auto& list : known) std::erase_if(list, [&](const Known& k) { return doomed(TlbEntry{0, 0, 0, k.info}, k.page); });
     }
   };
   static constexpr unsigned most_sleepers = 8;

@@ -122,6 +122,4 @@ TEST_CASE("jit: What is canonical is part of the mode", "[jit]") {
   CHECK(b.cpu.mode_key() != four);
 }
 
-TEST_CASE("jit: Every function in the table of vector rows is some row's", "[jit]") {
-  CHECK(jit::unused_vector_rows() == 0);
-}
+TEST_CASE("jit: Every function in the table of vector rows is some row's", "[jit]") { CHECK(jit::unused_vector_rows() == 0); }

@@ -59,11 +59,12 @@ TEST_CASE("CPU models: the default", "[model]") {
   CHECK(m.stepping == 3);
   CHECK(m.physical_bits == 39);
   CHECK(m.max_leaf == 0x16);
-  for (Feature f : {Feature::LM, Feature::SHA, Feature::AES, Feature::BMI2, Feature::ADX, Feature::PKU, Feature::X2APIC,
-                    Feature::TSC_DEADLINE, Feature::INVPCID, Feature::XSAVES, Feature::ARCH_CAPABILITIES, Feature::ARAT,
-                    Feature::VMX})
+  for (Feature f :
+       {Feature::LM, Feature::SHA, Feature::AES, Feature::BMI2, Feature::ADX, Feature::PKU, Feature::X2APIC,
+        Feature::TSC_DEADLINE, Feature::INVPCID, Feature::XSAVES, Feature::ARCH_CAPABILITIES, Feature::ARAT, Feature::VMX})
     CHECK(m.features.has(f));
-  for (Feature f : {Feature::AVX, Feature::AVX2, Feature::FMA, Feature::F16C, Feature::MONITOR, Feature::HYPERVISOR, Feature::LA57})
+  for (Feature f :
+       {Feature::AVX, Feature::AVX2, Feature::FMA, Feature::F16C, Feature::MONITOR, Feature::HYPERVISOR, Feature::LA57})
     CHECK_FALSE(m.features.has(f));
 }
 
@@ -111,7 +112,8 @@ TEST_CASE("CPU models: what cannot be had is refused with a sentence", "[model]"
         "The CPU flag +avx cannot be set: AVX is not supported; the 256-bit registers do not exist here.");
   CHECK(refused("default,+AVX2").find("AVX2 is not supported") != std::string::npos);
   CHECK(refused("default,+vmx-shadow-vmcs") == "The VMX feature +vmx-shadow-vmcs cannot be set: it is not supported yet.");
-  CHECK(refused("default,-vmx-unrestricted") == "There is no VMX feature \"vmx-unrestricted\"; did you mean vmx-unrestricted-guest?");
+  CHECK(refused("default,-vmx-unrestricted") ==
+        "There is no VMX feature \"vmx-unrestricted\"; did you mean vmx-unrestricted-guest?");
   CHECK(refused("default,+") == "There is no CPU flag \"\".");
   refused((std::string("default,+") + std::string(100'000, 'a')).c_str());
 }

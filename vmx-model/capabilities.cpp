@@ -93,7 +93,9 @@ bool Capabilities::read_msr(uint32_t number, uint64_t& value) const {
   auto exact = [&](Word word) { return uint64_t{allowed(word)} << 32 | required(word); };
   constexpr uint64_t write_back = 6, in_out_information = uint64_t{1} << 54, true_controls = uint64_t{1} << 55;
   switch (number) {
-    case 0x480: value = revision | uint64_t{region_size} << 32 | write_back << 50 | in_out_information | true_controls; return true;
+    case 0x480:
+      value = revision | uint64_t{region_size} << 32 | write_back << 50 | in_out_information | true_controls;
+      return true;
     case 0x481: value = plain(Word::pin); return true;
     case 0x482: value = plain(Word::primary); return true;
     case 0x483: value = plain(Word::exit); return true;

@@ -1,7 +1,7 @@
 // What a processor's VMX can do, and the capability MSRs that tell software so: "VMX Capability Reporting Facility".
 //
-// One set of features, taken from controls.def and capabilities.def and thinned by -cpu; every MSR is computed from it, so that the
-// pairs that software compares (plain and TRUE, entry and exit) cannot disagree.
+// One set of features, taken from controls.def and capabilities.def and thinned by -cpu; every MSR is computed from it, so that
+// the pairs that software compares (plain and TRUE, entry and exit) cannot disagree.
 #pragma once
 
 #include <bitset>
@@ -53,7 +53,7 @@ class Features {
 // What the rest of the processor has, as far as VMX must know it.
 struct Platform {
   unsigned physical_bits = 39, linear_bits = 48;
-  uint64_t cr4_allowed = 0;       // bits that the processor lets CR4 have
+  uint64_t cr4_allowed = 0;  // bits that the processor lets CR4 have
   uint64_t efer_allowed = 0;
   uint64_t debugctl_allowed = 0;
   bool gigabyte_pages = true;

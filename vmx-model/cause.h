@@ -11,17 +11,17 @@ namespace matryoshka::vmx {
 class Cause {
  public:
   enum Kind : uint8_t {
-    unconditional,       // the instruction or event always exits
-    control,             // `detail` is a Control
-    exception_bitmap,    // `detail` is the vector
-    page_fault_filter,   // the exception bitmap with the error code's mask and match
-    io_bitmap,           // the bit of a port; the port is in the qualification
-    msr_bitmap,          // the bit of an MSR
-    msr_out_of_bitmap,   // MSR bitmaps are in use, and this MSR has no bit in them
-    cr0_mask,            // the guest/host mask of CR0 and its read shadow
+    unconditional,      // the instruction or event always exits
+    control,            // `detail` is a Control
+    exception_bitmap,   // `detail` is the vector
+    page_fault_filter,  // the exception bitmap with the error code's mask and match
+    io_bitmap,          // the bit of a port; the port is in the qualification
+    msr_bitmap,         // the bit of an MSR
+    msr_out_of_bitmap,  // MSR bitmaps are in use, and this MSR has no bit in them
+    cr0_mask,           // the guest/host mask of CR0 and its read shadow
     cr4_mask,
-    cr3_targets,         // CR3-load exiting, and the value is no target
-    ept_entry,           // an EPT paging-structure entry
+    cr3_targets,  // CR3-load exiting, and the value is no target
+    ept_entry,    // an EPT paging-structure entry
     apic_access_page,
     tpr_threshold,
     entry_check,

@@ -124,12 +124,12 @@ namespace in_row {
 }  // namespace
 
 const CheckRow check_rows[] = {
-#define CHECK_Q(qualification, id, stage, when, must, sentence, ...)                                                          \
-  [] {                                                                                                                        \
-    using namespace in_row;                                                                                                   \
-    return row(                                                                                                               \
-        #id, Stage::stage, SECTION, sentence, [](const Check& check) { return as_row(check).when_##id(); },                   \
-        [](const Check& check) { return as_row(check).must_##id(); }, qualification, __VA_ARGS__);                            \
+#define CHECK_Q(qualification, id, stage, when, must, sentence, ...)                                        \
+  [] {                                                                                                      \
+    using namespace in_row;                                                                                 \
+    return row(                                                                                             \
+        #id, Stage::stage, SECTION, sentence, [](const Check& check) { return as_row(check).when_##id(); }, \
+        [](const Check& check) { return as_row(check).must_##id(); }, qualification, __VA_ARGS__);          \
   }(),
 #include "vmx-model/checks.def"
 #undef CHECK_Q

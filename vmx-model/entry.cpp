@@ -1,12 +1,10 @@
-// VM entry, step by step as "VM Entries" tells it: checks of the instruction, of controls and host state, of guest state; loading of
-// guest state; the MSR-load area. The event to inject is the processor's business, which asks for it afterwards.
+// VM entry, step by step as "VM Entries" tells it: checks of the instruction, of controls and host state, of guest state; loading
+// of guest state; the MSR-load area. The event to inject is the processor's business, which asks for it afterwards.
 #include "vmx-model/vmx.h"
 
 namespace matryoshka::vmx {
 
-Check Vmx::check() const {
-  return {*current_, capabilities_, memory_, state_.long_mode(), saved_.current};
-}
+Check Vmx::check() const { return {*current_, capabilities_, memory_, state_.long_mode(), saved_.current}; }
 
 Vmx::Entered Vmx::enter(bool launch) {
   if (!current_) {

@@ -30,7 +30,8 @@ const char* describe(InstructionError error) {
   switch (error) {
     case InstructionError::none: return "no error";
 #define ERROR(name, number, text) \
-  case InstructionError::name: return text;
+  case InstructionError::name:    \
+    return text;
 #include "vmx-model/instruction_errors.def"
 #undef ERROR
   }

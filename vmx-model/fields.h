@@ -30,7 +30,9 @@ struct FieldInfo {
   constexpr uint32_t encoding() const {
     return static_cast<uint32_t>(width) << 13 | static_cast<uint32_t>(group) << 10 | static_cast<uint32_t>(index) << 1;
   }
-  constexpr uint64_t mask() const { return width == Width::word ? 0xffff : width == Width::doubleword ? 0xffffffff : ~uint64_t{0}; }
+  constexpr uint64_t mask() const {
+    return width == Width::word ? 0xffff : width == Width::doubleword ? 0xffffffff : ~uint64_t{0};
+  }
 };
 
 namespace detail {
@@ -50,8 +52,8 @@ constexpr const FieldInfo& info(Field f) { return detail::fields[static_cast<uns
 // The field of an encoding, whether its upper half is meant or not; Field::count if there is none in the table.
 Field find_field(uint32_t encoding);
 
-// Fields that stand in rows of eight, one for each segment register: `first` plus the register's place, in the order ES, CS, SS, DS,
-// FS, GS, LDTR, TR.
+// Fields that stand in rows of eight, one for each segment register: `first` plus the register's place, in the order ES, CS, SS,
+// DS, FS, GS, LDTR, TR.
 constexpr Field nth(Field first, unsigned place) { return static_cast<Field>(static_cast<unsigned>(first) + place); }
 
 }  // namespace matryoshka::vmx

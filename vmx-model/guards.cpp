@@ -141,8 +141,8 @@ void Vmx::check_tpr() {
   host_.vmx_notice();
 }
 
-// "Virtualizing Memory-Mapped APIC Accesses". Where the access is let through, the store follows; the threshold is looked at behind
-// the instruction.
+// "Virtualizing Memory-Mapped APIC Accesses". Where the access is let through, the store follows; the threshold is looked at
+// behind the instruction.
 bool Vmx::virtualize(unsigned offset, unsigned size, AccessKind kind, uint64_t& redirected, uint64_t& qualification) {
   enum : uint64_t { data_read = 0, data_write = 1, fetch = 2 };
   const bool is_tpr = offset == tpr_offset && size <= 4 && kind != AccessKind::fetch;

@@ -1,5 +1,5 @@
-// VM exit, step by step as "VM Exits" tells it: what is recorded, what is saved of the guest, the MSR-store area, the host's state,
-// the MSR-load area.
+// VM exit, step by step as "VM Exits" tells it: what is recorded, what is saved of the guest, the MSR-store area, the host's
+// state, the MSR-load area.
 #include "vmx-model/vmx.h"
 
 namespace matryoshka::vmx {
@@ -35,7 +35,8 @@ void Vmx::leave_guest(const ExitRecord& record) {
   saved_.mtf_due = saved_.tpr_due = saved_.timer_due = false;
   if (current_->has(Control::pin_virtual_nmis)) state_.nmi_blocked = saved_.host_nmi_blocked;
   // "Updating Non-Register State": an NMI that exits blocks others, as one that is delivered does.
-  const bool by_nmi = record.reason == Reason::exception_or_nmi && (record.event >> 8 & 7) == static_cast<unsigned>(EventType::nmi);
+  const bool by_nmi =
+      record.reason == Reason::exception_or_nmi && (record.event >> 8 & 7) == static_cast<unsigned>(EventType::nmi);
   if (by_nmi) state_.nmi_blocked = true;
 
   if (!store_msrs()) return abort(saving_msrs);

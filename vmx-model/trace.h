@@ -1,6 +1,7 @@
 // What an inspector needs to know afterwards: a ring of entries, exits and failed entries, and how often each reason came.
 //
-// It is always on. One record is 64 bytes and a few stores, beside about a thousand instructions that a hypervisor spends on an exit.
+// It is always on. One record is 64 bytes and a few stores, beside about a thousand instructions that a hypervisor spends on an
+// exit.
 #pragma once
 
 #include <cstdint>
@@ -17,20 +18,20 @@ struct CheckRow;
 struct TraceEvent {
   enum Kind : uint8_t { entry, exit, failed_entry };
   Kind kind = entry;
-  bool launch = false;          // the entry was a VMLAUNCH
-  uint16_t reason = 0;          // of an exit or a failed entry
+  bool launch = false;  // the entry was a VMLAUNCH
+  uint16_t reason = 0;  // of an exit or a failed entry
   Cause cause;
-  uint32_t event = 0;           // injected, or what the exit was about: an interruption-information field
+  uint32_t event = 0;  // injected, or what the exit was about: an interruption-information field
   uint32_t vectoring = 0;
   uint32_t instruction_length = 0;
-  uint64_t number = 0;          // counts events
+  uint64_t number = 0;  // counts events
   uint64_t tick = 0;
-  uint64_t retired = 0;         // instructions completed by then
+  uint64_t retired = 0;  // instructions completed by then
   uint64_t vmcs = 0;
   uint64_t guest_rip = 0;
   uint64_t qualification = 0;
   uint64_t guest_linear = 0, guest_physical = 0;
-  uint64_t spent = 0;           // instructions since the transition before
+  uint64_t spent = 0;  // instructions since the transition before
 };
 
 // Why an entry failed: every check that did, with what it looked at.
@@ -39,7 +40,7 @@ struct FailedCheck {
   uint64_t values[4];
 };
 struct EntryFailure {
-  uint64_t number = 0;  // of its event
+  uint64_t number = 0;                              // of its event
   InstructionError error = InstructionError::none;  // or, if that is none, a failure after the checks of controls and host
   std::vector<FailedCheck> checks;
 };

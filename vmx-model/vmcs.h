@@ -1,8 +1,8 @@
 // One virtual-machine control structure: its fields, its launch state, and who wrote what.
 //
-// While a VMCS is active it lives here and not in guest memory, so nothing can change it between a check and its use, and VMREAD is
-// one load. VMCLEAR writes it back to its region, in a layout of our own: revision identifier and abort indicator as the manual
-// wants them, the launch state, then each field of the table in eight bytes.
+// While a VMCS is active it lives here and not in guest memory, so nothing can change it between a check and its use, and VMREAD
+// is one load. VMCLEAR writes it back to its region, in a layout of our own: revision identifier and abort indicator as the
+// manual wants them, the launch state, then each field of the table in eight bytes.
 #pragma once
 
 #include <cstdint>

@@ -1,8 +1,8 @@
 // VMX operation of one processor: what the instructions do, entries, exits, and what a guest may do without leaving.
 //
-// The model sees the processor's state and its memory, never an instruction's text. Texts ask it whether what they are about to do
-// exits (the guards below), and hand over operands; the processor tells it of events. What the model needs of the processor stands
-// in VmxHost.
+// The model sees the processor's state and its memory, never an instruction's text. Texts ask it whether what they are about to
+// do exits (the guards below), and hand over operands; the processor tells it of events. What the model needs of the processor
+// stands in VmxHost.
 //
 // A VM exit on its way travels as a fault does (cpu/state/fault.h), so whatever the instruction had begun is left undone, and
 // arrives at leave_guest() between two instructions.
@@ -141,11 +141,12 @@ class Vmx final : private ApicAccessTarget {
   bool tpr_due() const { return saved_.tpr_due; }
   bool take_tpr_exit();
   bool timer_due() const { return saved_.timer_due; }
+  bool timer_armed() const { return saved_.timer_end != Saved::never && state_.activity != Activity::wait_for_sipi; }
   void instruction_done();  // one has been completed, or an event delivered: for the monitor trap flag
   bool watches_instructions() const { return guards(Control::primary_monitor_trap_flag); }
   // Whether a physical NMI is held back: in a guest with virtual NMIs the guest's own blocking does not count.
   bool nmi_blocked() const { return guards(Control::pin_virtual_nmis) ? saved_.host_nmi_blocked : state_.nmi_blocked; }
-  void iret();  // ends the blocking that it is to end
+  void iret();                 // ends the blocking that it is to end
   bool unblocked_nmi = false;  // the running IRET did, and may still exit
 
  private:

@@ -38,9 +38,7 @@ class RegionEmitter {
 
   WasmWriter run() {
     // What an instruction of kind leave has answered: RIP is behind it, the budget is up to date.
-    steps_.leave_by = [this](const Step& step, uint32_t cell) {
-      stub(Wasm::br_if, {.distance = step.end, .cell_local = cell});
-    };
+    steps_.leave_by = [this](const Step& step, uint32_t cell) { stub(Wasm::br_if, {.distance = step.end, .cell_local = cell}); };
     steps_.leave_at_once = [this](uint32_t cell) {
       if (!layout_.tail_calls) return code_.get(cell), code_.op(Wasm::return_);
       code_.get(StepEmitter::budget), code_.get(cell);

@@ -58,7 +58,7 @@ struct Layout {
   Address end_ticks = 0;  // the tick count at which the budget is used up
   Address budget_left = 0;
   Address fault_op = 0;
-  Address sti_shadow = 0;  // a byte
+  Address sti_shadow = 0;                        // a byte
   Address run_and_go_on = 0, run_and_leave = 0;  // table slots of Processor::run_in_region(): a cell to leave by, or 0
   Address interpreted_cell = 0, refused_cell = 0, fault_cell = 0, indirect_cell = 0, next_cell = 0;
   Address jumps = 0;  // JumpEntry[]

@@ -113,7 +113,7 @@ class StepEmitter {
   const uint32_t flag_result_, flag_aux_, flag_a_, flag_b_;
   const uint32_t cell_;
   bool shadow_ = false;  // the step before was an STI
-  uint32_t entry_;  // TLB entry of the access at hand
+  uint32_t entry_;       // TLB entry of the access at hand
   std::optional<uint32_t> condition_, target_;
 
   // Of the instruction at hand

@@ -296,9 +296,10 @@ struct Lane {
   unsigned bits;
   Simd extract, replace;
 };
-constexpr Lane lane8{8, Simd::i8x16_extract_lane_u, Simd::i8x16_replace_lane}, lane16{16, Simd::i16x8_extract_lane_u,
-                                                                                         Simd::i16x8_replace_lane},
-    lane32{32, Simd::i32x4_extract_lane, Simd::i32x4_replace_lane}, lane64{64, Simd::i64x2_extract_lane, Simd::i64x2_replace_lane};
+constexpr Lane lane8{8, Simd::i8x16_extract_lane_u, Simd::i8x16_replace_lane},
+    lane16{16, Simd::i16x8_extract_lane_u, Simd::i16x8_replace_lane},
+    lane32{32, Simd::i32x4_extract_lane, Simd::i32x4_replace_lane},
+    lane64{64, Simd::i64x2_extract_lane, Simd::i64x2_replace_lane};
 
 void insert(V& v, const Lane& lane) {
   uint32_t value = v.local(WasmType::i64);

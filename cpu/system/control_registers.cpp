@@ -165,12 +165,14 @@ bool mov_from_control(Processor& cpu, const Op& op) {
     case 0: value = cpu.vmx.cr0_seen(); break;
     case 2: value = s.cr2; break;
     case 3:
-      if (cpu.exits_by(vmx::Control::primary_cr3_store_exiting, vmx::Reason::control_register_access, qualification)) return false;
+      if (cpu.exits_by(vmx::Control::primary_cr3_store_exiting, vmx::Reason::control_register_access, qualification))
+        return false;
       value = s.cr3;
       break;
     case 4: value = cpu.vmx.cr4_seen(); break;
     default:
-      if (cpu.exits_by(vmx::Control::primary_cr8_store_exiting, vmx::Reason::control_register_access, qualification)) return false;
+      if (cpu.exits_by(vmx::Control::primary_cr8_store_exiting, vmx::Reason::control_register_access, qualification))
+        return false;
       value = cpu.vmx.shadows_tpr() ? cpu.vmx.virtual_tpr() >> 4 : cpu.apic.cr8();
       break;
   }
@@ -189,7 +191,8 @@ bool mov_to_control(Processor& cpu, const Op& op) {
     case 2: cpu.state.cr2 = value; return true;
     case 3: {
       vmx::Cause cause;
-      if (cpu.vmx.guards_cr3_load(value, cause) && cpu.exits(vmx::Reason::control_register_access, cause, qualification)) return false;
+      if (cpu.vmx.guards_cr3_load(value, cause) && cpu.exits(vmx::Reason::control_register_access, cause, qualification))
+        return false;
       return write_cr3(cpu, value);
     }
     case 4:
@@ -287,7 +290,7 @@ bool invpcid(Processor& cpu, const Op& op) {
   const CpuState& s = cpu.state;
   if (cpu.vmx.lacks(vmx::Control::secondary_invpcid)) return cpu.fault.raise(UD_vector);
   if (cpu.cpl() != 0) return general_protection(cpu);
-  if (cpu.exits_by(vmx::Control::primary_invlpg_exiting, vmx::Reason::invpcid, displacement_of(op, cpu), memory_operand_info(op, cpu)))
+  if (cpu.exits_by(vmx::Control::primary_invlpg_exiting, vmx::Reason::invpcid, displacement_of(op, cpu), memory_operand_info(op)))
     return false;
   const uint64_t type = cpu.read_gpr(op.reg, op.operand_bits());
   if (!cpu.load_operand(op, descriptor)) return false;

@@ -1,6 +1,7 @@
 // LGDT, LIDT, LLDT, LTR and what stores them.
 #include "cpu/system/segments.h"
 #include "cpu/system/system.h"
+#include "cpu/system/vmx.h"
 
 namespace matryoshka::system {
 
@@ -9,9 +10,23 @@ namespace {
 // "User-Mode Instruction Prevention"
 bool prevented(Processor& cpu) { return cpu.state.cr4 & cr4::UMIP && cpu.cpl() > 0; }
 
+// "Descriptor-table exiting". The identities are those of the instruction-information field.
+enum class Access : uint32_t { sgdt, sidt, lgdt, lidt, sldt = 0, str, lldt, ltr };
+bool exits(Processor& cpu, const Op& op, vmx::Reason reason, Access access) {
+  if (!cpu.vmx.guards(vmx::Control::secondary_descriptor_table_exiting)) return false;
+  constexpr uint32_t operand_32 = 1 << 11, identity_at = 28, registers_only_low = 0x0fffffff;
+  uint32_t info = memory_operand_info(op) & registers_only_low;
+  if (!op.is_memory()) info = (info & ~0x78u) | uint32_t{op.rm / 8u} << 3;
+  if (reason == vmx::Reason::gdtr_idtr_access && (op.operand_bits() != 16)) info |= operand_32;
+  info |= static_cast<uint32_t>(access) << identity_at;
+  return cpu.exits(reason, vmx::Control::secondary_descriptor_table_exiting, displacement_of(op, cpu), info);
+}
+constexpr auto tables = vmx::Reason::gdtr_idtr_access, segments = vmx::Reason::ldtr_tr_access;
+
 // All of the base is stored whatever the operand size.
-bool store_table(Processor& cpu, const Op& op, const TableRegister& table) {
+bool store_table(Processor& cpu, const Op& op, const TableRegister& table, Access access) {
   if (prevented(cpu)) return cpu.fault.raise(GP_vector, 0);
+  if (exits(cpu, op, tables, access)) return false;
   const unsigned base_bytes = cpu.mode().code_bits == 64 ? 8 : 4;
   uint64_t linear;
   if (!cpu.linear_address(op, 2 + base_bytes, AccessKind::write, linear)) return false;
@@ -20,7 +35,8 @@ bool store_table(Processor& cpu, const Op& op, const TableRegister& table) {
   return cpu.store(op, linear, table.limit) && cpu.store_sized(op, linear + 2, table.base, base_bytes);
 }
 
-bool load_table(Processor& cpu, const Op& op, TableRegister& table) {
+bool load_table(Processor& cpu, const Op& op, TableRegister& table, Access access) {
+  if (exits(cpu, op, tables, access)) return false;
   const unsigned base_bytes = cpu.mode().code_bits == 64 ? 8 : 4;
   uint64_t linear, base;
   uint16_t limit;
@@ -33,8 +49,9 @@ bool load_table(Processor& cpu, const Op& op, TableRegister& table) {
 }
 
 // To memory 16 bits, to a register its whole operand size.
-bool store_selector(Processor& cpu, const Op& op, uint16_t selector) {
+bool store_selector(Processor& cpu, const Op& op, uint16_t selector, Access access) {
   if (prevented(cpu)) return cpu.fault.raise(GP_vector, 0);
+  if (exits(cpu, op, segments, access)) return false;
   if (op.is_memory()) return cpu.store_operand(op, selector);
   cpu.write_gpr(op.rm, op.operand_bits(), selector);
   return true;
@@ -58,16 +75,17 @@ bool load_system_segment(Processor& cpu, uint16_t selector, uint32_t types, Segm
 
 }  // namespace
 
-bool sgdt(Processor& cpu, const Op& op) { return store_table(cpu, op, cpu.state.gdtr); }
-bool sidt(Processor& cpu, const Op& op) { return store_table(cpu, op, cpu.state.idtr); }
-bool lgdt(Processor& cpu, const Op& op) { return load_table(cpu, op, cpu.state.gdtr); }
-bool lidt(Processor& cpu, const Op& op) { return load_table(cpu, op, cpu.state.idtr); }
+bool sgdt(Processor& cpu, const Op& op) { return store_table(cpu, op, cpu.state.gdtr, Access::sgdt); }
+bool sidt(Processor& cpu, const Op& op) { return store_table(cpu, op, cpu.state.idtr, Access::sidt); }
+bool lgdt(Processor& cpu, const Op& op) { return load_table(cpu, op, cpu.state.gdtr, Access::lgdt); }
+bool lidt(Processor& cpu, const Op& op) { return load_table(cpu, op, cpu.state.idtr, Access::lidt); }
 
-bool sldt(Processor& cpu, const Op& op) { return store_selector(cpu, op, cpu.state.ldtr.selector); }
-bool str(Processor& cpu, const Op& op) { return store_selector(cpu, op, cpu.state.tr.selector); }
+bool sldt(Processor& cpu, const Op& op) { return store_selector(cpu, op, cpu.state.ldtr.selector, Access::sldt); }
+bool str(Processor& cpu, const Op& op) { return store_selector(cpu, op, cpu.state.tr.selector, Access::str); }
 
 bool lldt(Processor& cpu, const Op& op) {
   uint64_t value;
+  if (exits(cpu, op, segments, Access::lldt)) return false;
   if (!cpu.read_rm(op, value)) return false;
   const auto selector = static_cast<uint16_t>(value);
   if (is_null(selector)) {
@@ -80,6 +98,7 @@ bool lldt(Processor& cpu, const Op& op) {
 bool ltr(Processor& cpu, const Op& op) {
   using namespace descriptor_type;
   uint64_t value;
+  if (exits(cpu, op, segments, Access::ltr)) return false;
   if (!cpu.read_rm(op, value)) return false;
   const auto selector = static_cast<uint16_t>(value);
   if (is_null(selector)) return cpu.fault.raise(GP_vector, 0);

@@ -293,6 +293,9 @@ void Processor::deliver(Event event, uint32_t vectoring, uint32_t vectoring_erro
       met.vectoring = vectoring, met.vectoring_error = vectoring_error;
       return leave_guest_by(met);
     }
+    // An exception that the host wants is his before it becomes a double fault, or the last of three.
+    Event next{met.vector, EventKind::exception, met.has_error_code, met.error_code, met.address};
+    if (leaves_by(next, vectoring, vectoring_error)) return;
     const Severity second = severity(met.vector);
     const Severity first = event.kind == EventKind::exception ? severity(event.vector) : Severity::benign;
     if (event.kind == EventKind::exception && event.vector == DF_vector && second != Severity::benign) break;
@@ -304,7 +307,7 @@ void Processor::deliver(Event event, uint32_t vectoring, uint32_t vectoring_erro
       // "Information for VM Exits During Event Delivery": a double fault that exits at once is no such exit.
       vectoring = vectoring_error = 0;
     } else {
-      event = {met.vector, EventKind::exception, met.has_error_code, met.error_code, met.address};
+      event = next;
     }
   }
   if (vmx.non_root()) return leave_guest({vmx::Reason::triple_fault, vmx::Cause::unconditional});
@@ -321,7 +324,8 @@ void Processor::deliver_fault() {
     notice();
     return host.numeric_error();
   }
-  deliver({met.vector, EventKind::exception, met.has_error_code, met.error_code, met.address}, met.vectoring, met.vectoring_error);
+  deliver({met.vector, EventKind::exception, met.has_error_code, met.error_code, met.address}, met.vectoring,
+          met.vectoring_error);
 }
 
 }  // namespace matryoshka

@@ -41,7 +41,13 @@ void match_breakpoints(Processor& cpu, uint16_t port, unsigned size) {
 unsigned port_bytes(const Op& op) { return std::min(op.operand_bytes(), 4u); }
 
 // "Exit Qualification for I/O Instructions".
-enum IoForm : uint64_t { output_form = 0, input_form = 1 << 3, string_form = 1 << 4, repeated_form = 1 << 5, immediate_form = 1 << 6 };
+enum IoForm : uint64_t {
+  output_form = 0,
+  input_form = 1 << 3,
+  string_form = 1 << 4,
+  repeated_form = 1 << 5,
+  immediate_form = 1 << 6
+};
 
 bool exits_at_port(Processor& cpu, uint16_t port, unsigned size, uint64_t form) {
   vmx::Cause cause;

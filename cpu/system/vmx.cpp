@@ -33,18 +33,18 @@ unsigned register_number(unsigned offset) { return offset / 8; }
 
 }  // namespace
 
-uint32_t memory_operand_info(const Op& op, const Processor& cpu) {
+uint32_t memory_operand_info(const Op& op) {
   constexpr uint32_t is_register = 1 << 10, no_index = 1 << 22, no_base = 1 << 27;
   uint32_t info = register_number(op.reg) << 28;
   if (!op.is_memory()) return info | is_register | register_number(op.rm) << 3;
   info |= op.scale | width_code(op.address_bits()) << 7;
+  // Where a segment makes no difference the Op has none: then the one that the base implies.
   unsigned segment = op.segment;
   if (segment >= segment_count) segment = register_number(op.base) == RSP || register_number(op.base) == RBP ? SS : DS;
   info |= segment << 15;
   const unsigned base = register_number(op.base), index = register_number(op.index);
   info |= index < 16 ? index << 18 : no_index;
   info |= base < 16 ? base << 23 : no_base;
-  (void)cpu;
   return info;
 }
 
@@ -72,7 +72,7 @@ bool in_root(Processor& cpu, Reason reason, uint64_t qualification = 0, uint32_t
   return cpu.cpl() == 0 || cpu.fault.raise(GP_vector, 0);
 }
 bool in_root(Processor& cpu, const Op& op, Reason reason) {
-  return in_root(cpu, reason, displacement_of(op, cpu), memory_operand_info(op, cpu));
+  return in_root(cpu, reason, displacement_of(op, cpu), memory_operand_info(op));
 }
 
 // VMREAD and VMWRITE have 32-bit operands outside of 64-bit mode.
@@ -103,7 +103,7 @@ bool vmxon(Processor& cpu, const Op& op) {
     const bool a20_open = cpu.mmu.limits.address_lines == ~uint64_t{0};
     if (cpu.cpl() != 0 || !fixed || !allowed || !a20_open) return cpu.fault.raise(GP_vector, 0);
   } else {
-    if (cpu.exits_always(Reason::vmxon, displacement_of(op, cpu), memory_operand_info(op, cpu))) return false;
+    if (cpu.exits_always(Reason::vmxon, displacement_of(op, cpu), memory_operand_info(op))) return false;
     if (cpu.cpl() != 0) return cpu.fault.raise(GP_vector, 0);
   }
   uint64_t pointer;

@@ -27,9 +27,9 @@ bool vmfunc(Processor&, const Op&);
 bool invept(Processor&, const Op&);
 bool invvpid(Processor&, const Op&);
 
-// "VM-Exit Instruction-Information Field" of an instruction with a memory operand and perhaps a register, and the displacement, which
-// is its exit qualification.
-uint32_t memory_operand_info(const Op& op, const Processor& cpu);
+// "VM-Exit Instruction-Information Field" of an instruction with a memory operand and perhaps a register, and the displacement,
+// which is its exit qualification.
+uint32_t memory_operand_info(const Op& op);
 uint64_t displacement_of(const Op& op, const Processor& cpu);
 
 }  // namespace system

@@ -346,7 +346,7 @@ StopReason Board::run_slice(uint64_t ticks) {
 // or by LINT0, which carries the 8259's request. SMIs do not exist here, and nothing is wired to LINT1.
 bool Board::deaf() const {
   const CpuState& s = cpu_.state;
-  if (cpu_.hears_interrupts()) return false;
+  if (cpu_.hears_interrupts() || cpu_.vmx.timer_armed()) return false;
   bool hears_nmi = s.activity != Activity::wait_for_sipi && !s.nmi_blocked;
   auto heard = [&](ApicMessage::Mode mode) { return mode == ApicMessage::init || (mode == ApicMessage::nmi && hears_nmi); };
   auto message_heard = [&](uint64_t address, uint32_t data) {

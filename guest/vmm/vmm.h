@@ -24,13 +24,13 @@
 // --- Where things are for the guest. Its memory begins at 0 and has no holes but what the map of linux.c keeps from it.
 enum {
   GDT_AT = 0x500,
-  PAGE_TABLES_AT = 0x1000,   // six pages: 4 GiB, each address its own translation
-  BOOT_PARAMS_AT = 0x8000,   // Linux' "zero page"
+  PAGE_TABLES_AT = 0x1000,  // six pages: 4 GiB, each address its own translation
+  BOOT_PARAMS_AT = 0x8000,  // Linux' "zero page"
   COMMAND_LINE_AT = 0x9000,
   COMMAND_LINE_SIZE = 0x1000,
-  REAL_MODE_AT = 0x7c00,     // flat programs of real mode, where a PC's firmware puts a boot sector
+  REAL_MODE_AT = 0x7c00,  // flat programs of real mode, where a PC's firmware puts a boot sector
   ACPI_AT = 0xe0000,
-  PROGRAM_AT = 0x100000,     // flat programs of protected and of long mode
+  PROGRAM_AT = 0x100000,  // flat programs of protected and of long mode
 };
 #define VIRTIO_AT UINT64_C(0xd0000000)  // one page for each device; memory ends below
 #define MEMORY_MOST (VIRTIO_AT - (256u << 20))
@@ -44,7 +44,7 @@ struct machine {
   struct kvm_run* run;  // shared with the kernel: why it came back
   uint8_t* memory;
   uint64_t memory_size;
-  bool wiring;          // interrupt controllers and timer in the kernel; a flat program has none
+  bool wiring;  // interrupt controllers and timer in the kernel; a flat program has none
 };
 
 struct options {
@@ -52,13 +52,13 @@ struct options {
   const char* disks[DEVICES_MOST - 1];
   int disk_count;
   uint64_t memory;
-  bool serial;      // the guest's console is the serial port
-  bool huge;        // memory in pages of 2 MiB
-  bool exits;       // print each exit that reaches us
-  bool count;       // print how many there were
-  bool registers;   // print the processor at the end
-  const char* flat; // a program instead of a kernel,
-  int flat_bits;    // of 16, 32 or 64 bits
+  bool serial;       // the guest's console is the serial port
+  bool huge;         // memory in pages of 2 MiB
+  bool exits;        // print each exit that reaches us
+  bool count;        // print how many there were
+  bool registers;    // print the processor at the end
+  const char* flat;  // a program instead of a kernel,
+  int flat_bits;     // of 16, 32 or 64 bits
 };
 extern struct options options;
 extern struct machine machine;
@@ -80,7 +80,7 @@ void print_registers(void);
 void set_registers(const struct kvm_regs* registers);
 struct kvm_sregs get_system_registers(void);
 void set_system_registers(const struct kvm_sregs* registers);
-void identity_pages(void);          // at PAGE_TABLES_AT
+void identity_pages(void);  // at PAGE_TABLES_AT
 
 void linux_load(void);
 uint64_t acpi_write(void);  // returns the address of the root pointer
@@ -132,8 +132,8 @@ void console_resized(void);
 // terminal.c
 void lock_devices(void);
 void unlock_devices(void);
-void terminal_start(void);        // raw mode, if there is a terminal, and the thread
+void terminal_start(void);  // raw mode, if there is a terminal, and the thread
 void terminal_restore(void);
 void terminal_write(const void* bytes, size_t count);
-void terminal_room(void);         // the guest has taken input: there may be room for more
+void terminal_room(void);  // the guest has taken input: there may be room for more
 bool terminal_size(uint16_t* columns, uint16_t* rows);
