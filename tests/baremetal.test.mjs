@@ -16,9 +16,13 @@ for (const name of programs) {
   describe(`baremetal: ${name}`, () => {
     const image = assemble(name);
     for (const engine of ["Matryoshka", "Matryoshka (wasm)", "Matryoshka (wasm, all compiled)"]) {
-      test(engine, () => {
+      test(engine, (t) => {
         const { tests, output } = runProgram(name, engines[engine], image);
         assert.notEqual(tests.length, 0, "the program's table is empty");
+        if (name.startsWith("vmx_") && tests.every(({ outcome }) => outcome === "SKIP")) {
+          t.skip("the default processor model shows no VT-x");
+          return;
+        }
         const wrong = tests.filter(({ outcome }) => outcome !== "PASS");
         assert.deepEqual(
           wrong.map(({ name: row, outcome, noted, expected }) => `${row}: ${outcome} noted ${readable(noted)}, expected ${readable(expected)}`), [],
