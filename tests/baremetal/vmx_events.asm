@@ -54,7 +54,6 @@ TABLE
   TEST external_acknowledged, EXIT(E_INTERRUPT), 0x80000035, 0
   TEST external_in_guest, HANDLED(0x35)
   TEST external_masked, EXIT(E_CPUID)
-  TEST external_blocked_by_sti, EXIT(E_INTERRUPT), 0
   TEST window_open, EXIT(E_INTERRUPT_WINDOW), 0
   TEST window_after_sti, EXIT(E_INTERRUPT_WINDOW), 2
   TEST window_after_mov_ss, EXIT(E_INTERRUPT_WINDOW), 3
@@ -357,15 +356,6 @@ int21_at:
   SIMPLE_GUEST
   SELF_INTERRUPT 0x35
   RUN
-  BEGIN external_blocked_by_sti     ; the pin counts, not the shadow
-  SIMPLE_GUEST
-  ALSO PIN, EXTERNAL_EXITING
-  ALSO EXITS, ACKNOWLEDGE
-  FIELD G_RFLAGS, F_IF | 2
-  FIELD INTERRUPTIBILITY, 1
-  RUN
-  END_OF_INTERRUPT
-  NOTE_RIP simple
   BEGIN window_open
   SIMPLE_GUEST
   FIELD G_RFLAGS, F_IF | 2
