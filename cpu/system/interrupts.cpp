@@ -272,6 +272,7 @@ void Processor::deliver(Event event, uint32_t vectoring, uint32_t vectoring_erro
   using namespace system;
   // Benign exceptions that meet each other for ever hold a real processor for good; here they end in shutdown.
   for (unsigned attempts = 0; attempts < 16; ++attempts) {
+    if (!state.protected_mode()) event.has_error = false;  // there are no error codes in real-address mode
     if (leaves_by(event, vectoring, vectoring_error)) return;
     if (!event.injected && event.kind == EventKind::exception) {
       if (event.vector == PF_vector) state.cr2 = event.payload;
@@ -294,7 +295,7 @@ void Processor::deliver(Event event, uint32_t vectoring, uint32_t vectoring_erro
       return leave_guest_by(met);
     }
     // An exception that the host wants is his before it becomes a double fault, or the last of three.
-    Event next{met.vector, EventKind::exception, met.has_error_code, met.error_code, met.address};
+    Event next{met.vector, EventKind::exception, met.has_error_code && state.protected_mode(), met.error_code, met.address};
     if (leaves_by(next, vectoring, vectoring_error)) return;
     const Severity second = severity(met.vector);
     const Severity first = event.kind == EventKind::exception ? severity(event.vector) : Severity::benign;

@@ -29,7 +29,7 @@ function run(command, args, options = {}) {
 const ours = (...engine) => (image, place) => {
   const output = join(place, "out");
   run(matryoshka, [
-    ...engine, "-bios", image, "-m", "64", "-serial", "none", "-debugcon", `file:${output}`,
+    ...engine, "-cpu", "matryoshka,+monitor", "-bios", image, "-m", "64", "-serial", "none", "-debugcon", `file:${output}`,
     "-device", "isa-debug-exit,iobase=0xf4", "--max-instructions", "300M",
   ]);
   return readFileSync(output, "latin1");

@@ -416,17 +416,17 @@ entry_of_idt equ ept_pt + 8 * (guest_idt >> 12)
   FIELD VPID_, 3
   RUN
   NOTE_AT [guest_rbx]
-%macro INVVPID_GUEST 3      ; test, type, linear address
-  LINEAR_GUEST %1, 4
-  DESCRIPTOR_OF 4, %3
+%macro INVVPID_GUEST 4      ; test, type, linear address, a VPID that no other test has used
+  LINEAR_GUEST %1, %4
+  DESCRIPTOR_OF %4, %3
   mov ecx, %2
   invvpid rcx, [descriptor]
   RUN
   NOTE_AT [guest_rbx]
 %endmacro
-  INVVPID_GUEST invvpid_address, 0, page_a
-  INVVPID_GUEST invvpid_single, 1, 0
-  INVVPID_GUEST invvpid_all, 2, 0
+  INVVPID_GUEST invvpid_address, 0, page_a, 4
+  INVVPID_GUEST invvpid_single, 1, 0, 5
+  INVVPID_GUEST invvpid_all, 2, 0, 6
 %macro GUEST_FLUSHES 2+     ; the guest changes its own table
   BEGIN %1
   GUEST
