@@ -70,6 +70,24 @@ static int by_count(const void* a, const void* b) {
   return first < second ? 1 : first > second ? -1 : 0;
 }
 
+// What KVM itself has counted of this processor, most of which never reaches us: a file of a header, descriptions and numbers.
+static void print_kernel_counts(void) {
+  struct kvm_stats_header header;
+  int file = ioctl(machine.processor, KVM_GET_STATS_FD, NULL);
+  if (file < 0 || pread(file, &header, sizeof header, 0) != sizeof header) return;  // older than Linux 5.14
+  fputs("vmm: what KVM counted:", stderr);
+  size_t size = sizeof(struct kvm_stats_desc) + header.name_size;
+  struct kvm_stats_desc* description = calloc(1, size + 1);
+  for (uint32_t i = 0; description && i < header.num_desc; ++i) {
+    uint64_t value = 0;
+    if (pread(file, description, size, header.desc_offset + i * size) != (ssize_t)size) break;
+    if (description->size != 1 || (description->flags & KVM_STATS_UNIT_MASK) != KVM_STATS_UNIT_NONE) continue;
+    if (pread(file, &value, sizeof value, header.data_offset + description->offset) != sizeof value) break;
+    if (value) fprintf(stderr, " %s %" PRIu64, description->name, value);
+  }
+  fputs("\n", stderr);
+}
+
 static void print_counts(void) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
@@ -83,6 +101,7 @@ static void print_counts(void) {
     if (counted[i].reason == KVM_EXIT_IO || counted[i].reason == KVM_EXIT_MMIO) fprintf(stderr, " %s %" PRIx64, way, counted[i].where << 1 >> 1);
     fputs("\n", stderr);
   }
+  print_kernel_counts();
 }
 
 void finish(int status) {

@@ -125,7 +125,7 @@ static uint64_t default_memory(void) {
     if (sscanf(line, "MemAvailable: %lu", &value) == 1) kilobytes = value;
   }
   if (info) fclose(info);
-  uint64_t megabytes = kilobytes / 1024 * 3 / 5;
+  uint64_t megabytes = kilobytes / 1024 * 3 / 5 & ~UINT64_C(1);  // whole pages of 2 MiB
   return megabytes < 48 ? 48 : megabytes > 512 ? 512 : megabytes;
 }
 
