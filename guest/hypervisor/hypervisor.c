@@ -1,6 +1,6 @@
-// The "hello world" of VT-x: a hypervisor with one guest, which prints each VM exit. Read it from the end, where hypervisor() goes
-// through the steps of Intel's manual, "Introduction to Virtual Machine Extensions": VMXON, VMCLEAR, VMPTRLD, VMWRITE of every field,
-// VMLAUNCH, then VMRESUME after each exit. The guest is in start.asm.
+// The "hello world" of VT-x: a hypervisor with one guest, which prints each VM exit. Read it from the end, where hypervisor()
+// goes through the steps of Intel's manual, "Introduction to Virtual Machine Extensions": VMXON, VMCLEAR, VMPTRLD, VMWRITE of
+// every field, VMLAUNCH, then VMRESUME after each exit. The guest is in start.asm.
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -31,8 +31,8 @@ static uint64_t descriptor_table(void) {
 #define READ_REGISTER(name) ({ uint64_t value; __asm__ volatile("mov %%" name ", %0" : "=r"(value)); value; })
 #define WRITE_REGISTER(name, value) __asm__ volatile("mov %0, %%" name ::"r"((uint64_t)(value)))
 
-// Every VMX instruction reports in the flags: CF for a failure without, ZF for one with a current VMCS, whose field "VM-instruction
-// error" then holds a number. Both clear is success.
+// Every VMX instruction reports in the flags: CF for a failure without, ZF for one with a current VMCS, whose field
+// "VM-instruction error" then holds a number. Both clear is success.
 #define VMX(instruction, operand) ({ \
   bool failed; \
   __asm__ volatile(instruction " %1" : "=@ccbe"(failed) : "m"(operand) : "memory"); \
@@ -116,8 +116,16 @@ static void build_tables(void) {
 enum {
   PIN_CONTROLS = 0x4000, PRIMARY_CONTROLS = 0x4002, EXCEPTION_BITMAP = 0x4004, EXIT_CONTROLS = 0x400c, ENTRY_CONTROLS = 0x4012,
   SECONDARY_CONTROLS = 0x401e, EPT_POINTER = 0x201a, LINK_POINTER = 0x2800, CR0_MASK = 0x6000, CR0_SHADOW = 0x6004,
-  INSTRUCTION_ERROR = 0x4400, EXIT_REASON = 0x4402, INTERRUPTION = 0x4404, INTERRUPTION_ERROR = 0x4406, INSTRUCTION_LENGTH = 0x440c,
+  INSTRUCTION_ERROR = 0x4400, EXIT_REASON = 0x4402, INTERRUPTION = 0x4404, INTERRUPTION_ERROR = 0x4406,
+  INSTRUCTION_LENGTH = 0x440c,
   GUEST_PHYSICAL_ADDRESS = 0x2400, QUALIFICATION = 0x6400, GUEST_RSP = 0x681c, GUEST_RIP = 0x681e,
+  HOST_CR0 = 0x6c00, HOST_CR3 = 0x6c02, HOST_CR4 = 0x6c04, HOST_ES = 0x0c00, HOST_CS = 0x0c02,
+  HOST_SS = 0x0c04, HOST_DS = 0x0c06, HOST_TR = 0x0c0c, HOST_GDTR = 0x6c0c, HOST_RIP = 0x6c16,
+  GUEST_CR0 = 0x6800, GUEST_CR3 = 0x6802, GUEST_CR4 = 0x6804, GUEST_RFLAGS = 0x6820, GUEST_DR7 = 0x681a,
+  GUEST_ES = 0x0800, GUEST_CS = 0x0802, GUEST_SS = 0x0804, GUEST_DS = 0x0806, GUEST_TR = 0x080e,
+  ES_LIMIT = 0x4800, CS_LIMIT = 0x4802, SS_LIMIT = 0x4804, DS_LIMIT = 0x4806, TR_LIMIT = 0x480e,
+  ES_RIGHTS = 0x4814, CS_RIGHTS = 0x4816, SS_RIGHTS = 0x4818, DS_RIGHTS = 0x481a, FS_RIGHTS = 0x481c,
+  GS_RIGHTS = 0x481e, LDTR_RIGHTS = 0x4820, TR_RIGHTS = 0x4822,
 };
 enum { CR0_NE = 0x20 };
 
@@ -132,7 +140,8 @@ static void fill_vmcs(void) {
   enum { BASIC = 0x480, HAS_TRUE_CONTROLS = 55 };
   // The "true" MSRs let controls be 0 that were 1 on the first processors with VT-x.
   bool exact = read_msr(BASIC) >> HAS_TRUE_CONTROLS & 1;
-  uint32_t pin = exact ? 0x48d : 0x481, primary = exact ? 0x48e : 0x482, leave = exact ? 0x48f : 0x483, enter = exact ? 0x490 : 0x484;
+  uint32_t pin = exact ? 0x48d : 0x481, primary = exact ? 0x48e : 0x482;
+  uint32_t leave = exact ? 0x48f : 0x483, enter = exact ? 0x490 : 0x484;
   enum { HLT_EXITING = 1 << 7, CR3_LOAD = 1 << 15, CR3_STORE = 1 << 16, IO_EXITING = 1 << 24, USE_SECONDARY = 1u << 31 };
   enum { ENABLE_EPT = 1 << 1, HOST_IS_64_BIT = 1 << 9, GUEST_IS_64_BIT = 1 << 9, PAGE_FAULT = 1 << 14 };
   struct { uint32_t field; uint64_t value; } const rows[] = {
@@ -147,22 +156,24 @@ static void fill_vmcs(void) {
       {ENTRY_CONTROLS, allowed(enter, GUEST_IS_64_BIT)},
       {LINK_POINTER, ~UINT64_C(0)},  // there is no second VMCS behind this one
       // Where we are after an exit
-      {0x6c00, READ_REGISTER("cr0")}, {0x6c02, READ_REGISTER("cr3")}, {0x6c04, READ_REGISTER("cr4")},
-      {0x0c02, 0x08}, {0x0c04, 0x10}, {0x0c06, 0x10}, {0x0c00, 0x10}, {0x0c0c, 0x18},  // CS, SS, DS, ES, TR
-      {0x6c0c, descriptor_table()},  // GDTR, from which nothing is reloaded, but a later interrupt would read it
-      {0x6c16, address(vm_exit)},
+      {HOST_CR0, READ_REGISTER("cr0")}, {HOST_CR3, READ_REGISTER("cr3")}, {HOST_CR4, READ_REGISTER("cr4")},
+      {HOST_CS, 0x08}, {HOST_SS, 0x10}, {HOST_DS, 0x10}, {HOST_ES, 0x10}, {HOST_TR, 0x18},
+      {HOST_GDTR, descriptor_table()},  // GDTR, from which nothing is reloaded, but a later interrupt would read it
+      {HOST_RIP, address(vm_exit)},
       // Where the guest begins
-      {0x6800, READ_REGISTER("cr0")}, {0x6802, address(guest_tables[0])}, {0x6804, READ_REGISTER("cr4")},
-      {GUEST_RIP, address(guest_start)}, {GUEST_RSP, address(guest_stack + sizeof guest_stack)}, {0x6820, 2},  // RFLAGS
-      {0x681a, 0x400},  // DR7
-      // Its segments: selector, limit, access rights (bit 16: there is none); the bases are 0, as everything that is not set
-      {0x0802, 0x08}, {0x4802, 0xffffffff}, {0x4816, 0xa09b},  // CS, of 64 bits
-      {0x0804, 0x10}, {0x4804, 0xffffffff}, {0x4818, 0xc093},  // SS
-      {0x0800, 0x10}, {0x4800, 0xffffffff}, {0x4814, 0xc093},  // ES
-      {0x0806, 0x10}, {0x4806, 0xffffffff}, {0x481a, 0xc093},  // DS
-      {0x481c, 0x10000}, {0x481e, 0x10000}, {0x4820, 0x10000},  // FS, GS, LDTR
-      {0x080e, 0x18}, {0x480e, 0x67}, {0x4822, 0x8b},           // TR, which must be a busy task state segment
+      {GUEST_CR0, READ_REGISTER("cr0")}, {GUEST_CR3, address(guest_tables[0])}, {GUEST_CR4, READ_REGISTER("cr4")},
+      {GUEST_RIP, address(guest_start)}, {GUEST_RSP, address(guest_stack + sizeof guest_stack)}, {GUEST_RFLAGS, 2},
+      {GUEST_DR7, 0x400},
+      // Its segments: selector, limit, access rights (bit 16: there is none); the bases stay 0
+      {GUEST_CS, 0x08}, {CS_LIMIT, 0xffffffff}, {CS_RIGHTS, 0xa09b},  // of 64 bits
+      {GUEST_SS, 0x10}, {SS_LIMIT, 0xffffffff}, {SS_RIGHTS, 0xc093},
+      {GUEST_ES, 0x10}, {ES_LIMIT, 0xffffffff}, {ES_RIGHTS, 0xc093},
+      {GUEST_DS, 0x10}, {DS_LIMIT, 0xffffffff}, {DS_RIGHTS, 0xc093},
+      {FS_RIGHTS, 0x10000}, {GS_RIGHTS, 0x10000}, {LDTR_RIGHTS, 0x10000},
+      {GUEST_TR, 0x18}, {TR_LIMIT, 0x67}, {TR_RIGHTS, 0x8b},  // there must be one, and busy
   };
+  // VMCLEAR does not say what the fields hold, so first comes 0 for all; what is no field, or read-only, refuses that.
+  for (uint64_t field = 0; field < 0x7000; field += 2) vm_write(field, 0);
   for (unsigned i = 0; i < sizeof rows / sizeof *rows; ++i) {
     if (vm_write(rows[i].field, rows[i].value)) continue;
     print("VMWRITE of field ");
@@ -215,8 +226,8 @@ static bool serve(uint64_t registers[16], uint32_t reason, uint64_t qualificatio
       print(type ? ": MOV from CR" : ": MOV to CR");
       decimal(number);
       field(type ? ", to register " : ", from register ", which, 1);
-      if (number == 3 && type == 1) registers[which] = vm_read(0x6802);
-      if (number == 3 && type == 0) vm_write(0x6802, registers[which]);
+      if (number == 3 && type == 1) registers[which] = vm_read(GUEST_CR3);
+      if (number == 3 && type == 0) vm_write(GUEST_CR3, registers[which]);
       if (number == 0 && type == 0) vm_write(CR0_SHADOW, registers[which]);  // it sees what it wrote; NE stays 1 underneath
       break;
     }

@@ -1,5 +1,5 @@
-// The least of ACPI with which Linux finds its interrupt controllers, knows that there is neither keyboard controller nor clock chip
-// to probe, and can switch off and reset: "ACPI Specification", the tables RSDP, XSDT, FADT, FACS, MADT and DSDT.
+// The least of ACPI with which Linux finds its interrupt controllers, knows that there is neither keyboard controller nor clock
+// chip to probe, and can switch off and reset: "ACPI Specification", the tables RSDP, XSDT, FADT, FACS, MADT and DSDT.
 #include <string.h>
 
 #include "vmm.h"
@@ -83,7 +83,7 @@ uint64_t acpi_write(void) {
   uint8_t* entry = madt + HEADER + 8;
   entry[0] = 0, entry[1] = 8, entry[4] = 1;  // one local APIC, number 0, enabled
   entry += 8;
-  entry[0] = 1, entry[1] = 12;               // one I/O APIC, from interrupt 0 on
+  entry[0] = 1, entry[1] = 12;  // one I/O APIC, from interrupt 0 on
   put(entry + 4, 0xfec00000, 4);
   seal(madt, MADT_SIZE, CHECKSUM);
 

@@ -16,8 +16,15 @@ enum { FEATURE_SEGMENTS = 1 << 2, FEATURE_READ_ONLY = 1 << 5, FEATURE_FLUSH = 1 
 enum { READ = 0, WRITE = 1, FLUSH = 4, IDENTITY = 8 };
 enum { DONE = 0, FAILED = 1, UNKNOWN = 2 };
 
-struct disk { int file; uint64_t size; bool read_only; };
-struct header { uint32_t type, reserved; uint64_t sector; };
+struct disk {
+  int file;
+  uint64_t size;
+  bool read_only;
+};
+struct header {
+  uint32_t type, reserved;
+  uint64_t sector;
+};
 
 // Gathers from, or scatters to, `count` pieces; only all of it counts as done.
 static bool transfer(const struct disk* disk, bool write, const struct iovec* pieces, int count, uint64_t sector) {
@@ -43,7 +50,8 @@ static uint32_t serve(struct disk* disk, struct request* request) {
   switch (header.type) {
     case READ:
       outcome = transfer(disk, false, request->in, in_count, header.sector) ? DONE : FAILED;
-      if (outcome == DONE) for (int i = 0; i < in_count; ++i) written += request->in[i].iov_len;
+      if (outcome == DONE)
+        for (int i = 0; i < in_count; ++i) written += request->in[i].iov_len;
       break;
     case WRITE: outcome = transfer(disk, true, request->out + 1, request->out_count - 1, header.sector) ? DONE : FAILED; break;
     case FLUSH: outcome = disk->read_only || fdatasync(disk->file) == 0 ? DONE : FAILED; break;
@@ -82,7 +90,8 @@ void disk_add(const char* path) {
   }
   disk->size -= disk->size % SECTOR;
 
-  struct device* device = virtio_add(TYPE_DISK, 1, FEATURE_SEGMENTS | (disk->read_only ? FEATURE_READ_ONLY : FEATURE_FLUSH), notify);
+  struct device* device =
+      virtio_add(TYPE_DISK, 1, FEATURE_SEGMENTS | (disk->read_only ? FEATURE_READ_ONLY : FEATURE_FLUSH), notify);
   device->own = disk;
   uint64_t sectors = disk->size / SECTOR;
   uint32_t segments = QUEUE_MOST - 2;  // what a chain can have beside header and outcome

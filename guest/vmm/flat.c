@@ -1,4 +1,5 @@
-// Flat programs: the bytes of a file, such as nasm makes of a few lines, run in the mode of one's choice with nothing around them.
+// Flat programs: the bytes of a file, such as nasm makes of a few lines, run in the mode of one's choice with nothing around
+// them.
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

@@ -43,7 +43,9 @@ static void load(uint64_t address, uint64_t room, const void* bytes, uint64_t si
   memcpy(place, bytes, size);
 }
 
-struct loaded { uint64_t entry, end; };
+struct loaded {
+  uint64_t entry, end;
+};
 
 // A bzImage: sectors of real-mode code, which we do not need, then the kernel with its unpacker.
 static struct loaded load_image(const uint8_t* image, size_t size, uint8_t* params) {
@@ -65,11 +67,13 @@ static struct loaded load_image(const uint8_t* image, size_t size, uint8_t* para
 static struct loaded load_elf(const uint8_t* image, size_t size, uint8_t* params) {
   Elf64_Ehdr header;
   memcpy(&header, image, sizeof header);
-  if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != EM_X86_64) fail("%s is not a 64-bit x86 kernel.", options.kernel);
+  if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != EM_X86_64)
+    fail("%s is not a 64-bit x86 kernel.", options.kernel);
   struct loaded result = {header.e_entry, 0};
   for (int i = 0; i < header.e_phnum; ++i) {
     Elf64_Phdr segment;
-    if (header.e_phoff > size || size - header.e_phoff < (i + 1) * sizeof segment) fail("%s ends within its program headers.", options.kernel);
+    if (header.e_phoff > size || size - header.e_phoff < (i + 1) * sizeof segment)
+      fail("%s ends within its program headers.", options.kernel);
     memcpy(&segment, image + header.e_phoff + i * sizeof segment, sizeof segment);
     if (segment.p_type != PT_LOAD) continue;
     if (segment.p_offset > size || size - segment.p_offset < segment.p_filesz) fail("%s ends within a segment.", options.kernel);
@@ -97,7 +101,8 @@ static void load_ramdisk(uint8_t* params, uint64_t kernel_end) {
   // As high as it may be: the kernel unpacks from there into what it frees below.
   uint64_t place = (machine.memory_size - size) & ~UINT64_C(0xfff);
   if (size > machine.memory_size || place < kernel_end) {
-    fail("kernel and %s do not fit into %" PRIu64 " MB. Give the guest more with --memory.", options.initrd, machine.memory_size >> 20);
+    fail("kernel and %s do not fit into %" PRIu64 " MB. Give the guest more with --memory.", options.initrd,
+         machine.memory_size >> 20);
   }
   memcpy(machine.memory + place, bytes, size);
   free(bytes);
@@ -107,13 +112,15 @@ static void load_ramdisk(uint8_t* params, uint64_t kernel_end) {
 
 static void write_command_line(void) {
   char* line = guest_memory(COMMAND_LINE_AT, COMMAND_LINE_SIZE);
-  size_t used = snprintf(line, COMMAND_LINE_SIZE, "console=%s quiet pci=off layer=%d", options.serial ? "ttyS0" : "hvc0", layer() + 1);
+  size_t used =
+      snprintf(line, COMMAND_LINE_SIZE, "console=%s quiet pci=off layer=%d", options.serial ? "ttyS0" : "hvc0", layer() + 1);
   for (int i = 0; i < device_count; ++i) {
-    used += snprintf(line + used, COMMAND_LINE_SIZE - used, " virtio_mmio.device=4K@0x%" PRIx64 ":%d", VIRTIO_AT + i * VIRTIO_STRIDE,
-                     devices[i].line);
+    used += snprintf(line + used, COMMAND_LINE_SIZE - used, " virtio_mmio.device=4K@0x%" PRIx64 ":%d",
+                     VIRTIO_AT + i * VIRTIO_STRIDE, devices[i].line);
   }
   used += snprintf(line + used, COMMAND_LINE_SIZE - used, " %s", options.append);
-  if (used >= COMMAND_LINE_SIZE) fail("the text of --append is too long: a command line has at most %d characters.", COMMAND_LINE_SIZE - 1);
+  if (used >= COMMAND_LINE_SIZE)
+    fail("the text of --append is too long: a command line has at most %d characters.", COMMAND_LINE_SIZE - 1);
 }
 
 static void enter_64(uint64_t entry) {
@@ -129,9 +136,9 @@ static void enter_64(uint64_t entry) {
   s.cs.selector = 0x10, s.cs.type = 11, s.cs.l = 1, s.cs.db = 0;
   s.gdt.base = GDT_AT, s.gdt.limit = 31;
   s.cr3 = PAGE_TABLES_AT;
-  s.cr4 = 0x20;         // PAE
-  s.efer = 0x500;       // LME, LMA
-  s.cr0 = 0x80000011;   // PG, ET, PE
+  s.cr4 = 0x20;        // PAE
+  s.efer = 0x500;      // LME, LMA
+  s.cr0 = 0x80000011;  // PG, ET, PE
   set_system_registers(&s);
   set_registers(&(struct kvm_regs){.rip = entry, .rsi = BOOT_PARAMS_AT, .rflags = 2});
 }
@@ -139,7 +146,8 @@ static void enter_64(uint64_t entry) {
 void linux_load(void) {
   size_t size;
   uint8_t* image = read_file(options.kernel, &size);
-  if (machine.memory_size < 8 << 20) fail("Linux does not fit into %" PRIu64 " MB. Give it more with --memory.", machine.memory_size >> 20);
+  if (machine.memory_size < 8 << 20)
+    fail("Linux does not fit into %" PRIu64 " MB. Give it more with --memory.", machine.memory_size >> 20);
   uint8_t* params = guest_memory(BOOT_PARAMS_AT, 4096);
   struct loaded kernel;
   if (size >= 0x400 && memcmp(image + MAGIC, "HdrS", 4) == 0) {

@@ -1,4 +1,5 @@
-// The machine: KVM's three kinds of file descriptor (the system, a machine, a processor), its memory, and the loop around KVM_RUN.
+// The machine: KVM's three kinds of file descriptor (the system, a machine, a processor), its memory, and the loop around
+// KVM_RUN.
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -57,10 +58,12 @@ static void note_exit(void) {
     uint32_t value = 0;
     bool out = run->io.direction == KVM_EXIT_IO_OUT;
     if (out) memcpy(&value, (const uint8_t*)run + run->io.data_offset, run->io.size);
-    fprintf(stderr, out ? " %s %x, %d bytes, value %x" : " %s %x, %d bytes", out ? "OUT" : "IN", run->io.port, run->io.size, value);
+    fprintf(stderr, out ? " %s %x, %d bytes, value %x" : " %s %x, %d bytes", out ? "OUT" : "IN", run->io.port, run->io.size,
+            value);
     if (run->io.count > 1) fprintf(stderr, ", %u times", run->io.count);
   } else if (run->exit_reason == KVM_EXIT_MMIO) {
-    fprintf(stderr, " %s %" PRIx64 ", %u bytes", run->mmio.is_write ? "write" : "read", (uint64_t)run->mmio.phys_addr, run->mmio.len);
+    fprintf(stderr, " %s %" PRIx64 ", %u bytes", run->mmio.is_write ? "write" : "read", (uint64_t)run->mmio.phys_addr,
+            run->mmio.len);
   }
   fprintf(stderr, ", rip %" PRIx64 "\r\n", (uint64_t)registers.rip);
 }
@@ -95,10 +98,12 @@ static void print_counts(void) {
   fprintf(stderr, "vmm: %" PRIu64 " exits reached us in %.3f s\n", exit_count, seconds);
   size_t entries = sizeof counted / sizeof *counted;
   qsort(counted, entries, sizeof *counted, by_count);
-  for (size_t i = 0; i < entries && counted[i].count; ++i) {
+  enum { ROWS = 12 };
+  for (size_t i = 0; i < ROWS && counted[i].count; ++i) {
     const char* way = counted[i].where >> 63 ? "to" : "from";
     fprintf(stderr, "%8" PRIu64 "  %s", counted[i].count, exit_name(counted[i].reason));
-    if (counted[i].reason == KVM_EXIT_IO || counted[i].reason == KVM_EXIT_MMIO) fprintf(stderr, " %s %" PRIx64, way, counted[i].where << 1 >> 1);
+    if (counted[i].reason == KVM_EXIT_IO || counted[i].reason == KVM_EXIT_MMIO)
+      fprintf(stderr, " %s %" PRIx64, way, counted[i].where << 1 >> 1);
     fputs("\n", stderr);
   }
   print_kernel_counts();
@@ -116,12 +121,14 @@ void finish(int status) {
 
 struct kvm_sregs get_system_registers(void) {
   struct kvm_sregs registers;
-  if (ioctl(machine.processor, KVM_GET_SREGS, &registers) < 0) fail("KVM does not hand out the system registers: %s.", strerror(errno));
+  if (ioctl(machine.processor, KVM_GET_SREGS, &registers) < 0)
+    fail("KVM does not hand out the system registers: %s.", strerror(errno));
   return registers;
 }
 
 void set_system_registers(const struct kvm_sregs* registers) {
-  if (ioctl(machine.processor, KVM_SET_SREGS, registers) < 0) fail("KVM does not take the system registers: %s.", strerror(errno));
+  if (ioctl(machine.processor, KVM_SET_SREGS, registers) < 0)
+    fail("KVM does not take the system registers: %s.", strerror(errno));
 }
 
 void set_registers(const struct kvm_regs* registers) {
@@ -132,15 +139,22 @@ void print_registers(void) {
   struct kvm_regs r;
   struct kvm_sregs s = get_system_registers();
   if (ioctl(machine.processor, KVM_GET_REGS, &r) < 0) return;
-  const struct { const char* name; uint64_t value; } rows[] = {
-      {"rax", r.rax}, {"rbx", r.rbx}, {"rcx", r.rcx}, {"rdx", r.rdx}, {"rsi", r.rsi}, {"rdi", r.rdi}, {"rbp", r.rbp}, {"rsp", r.rsp},
-      {"r8 ", r.r8},  {"r9 ", r.r9},  {"r10", r.r10}, {"r11", r.r11}, {"r12", r.r12}, {"r13", r.r13}, {"r14", r.r14}, {"r15", r.r15},
-      {"rip", r.rip}, {"flg", r.rflags}, {"cr0", s.cr0}, {"cr2", s.cr2}, {"cr3", s.cr3}, {"cr4", s.cr4}, {"efe", s.efer},
+  const struct {
+    const char* name;
+    uint64_t value;
+  } rows[] = {
+      {"rax", r.rax}, {"rbx", r.rbx}, {"rcx", r.rcx}, {"rdx", r.rdx}, {"rsi", r.rsi},  {"rdi", r.rdi},
+      {"rbp", r.rbp}, {"rsp", r.rsp}, {"r8 ", r.r8},  {"r9 ", r.r9},  {"r10", r.r10},  {"r11", r.r11},
+      {"r12", r.r12}, {"r13", r.r13}, {"r14", r.r14}, {"r15", r.r15}, {"rip", r.rip},  {"flg", r.rflags},
+      {"cr0", s.cr0}, {"cr2", s.cr2}, {"cr3", s.cr3}, {"cr4", s.cr4}, {"efe", s.efer},
   };
   for (size_t i = 0; i < sizeof rows / sizeof *rows; ++i) {
     fprintf(stderr, "%s %016" PRIx64 "%s", rows[i].name, rows[i].value, i % 4 == 3 ? "\n" : "  ");
   }
-  const struct { const char* name; const struct kvm_segment* segment; } segments[] = {
+  const struct {
+    const char* name;
+    const struct kvm_segment* segment;
+  } segments[] = {
       {"cs", &s.cs}, {"ss", &s.ss}, {"ds", &s.ds}, {"es", &s.es}, {"fs", &s.fs}, {"gs", &s.gs}, {"tr", &s.tr}, {"ldt", &s.ldt},
   };
   fputs("\n", stderr);
@@ -180,8 +194,10 @@ static int open_kvm(void) {
     fail("there is no /dev/kvm, although this processor has %s: KVM's module is not loaded. Try: modprobe %s; dmesg | tail",
          vmx ? "VT-x" : "SVM", vmx ? "kvm_intel" : "kvm_amd");
   }
-  fail("this processor shows neither VT-x nor SVM, so it cannot host guests. Start the machine around with a processor model that has "
-       "one (on the outermost layer: -cpu), or if this is a guest, load KVM there with nested=1.");
+  fail(
+      "this processor shows neither VT-x nor SVM, so it cannot host guests. Start the machine around with a processor model that "
+      "has "
+      "one (on the outermost layer: -cpu), or if this is a guest, load KVM there with nested=1.");
 }
 
 static int vm_ioctl(unsigned long request, void* argument, const char* what) {
@@ -218,7 +234,8 @@ static void create_memory(uint64_t size) {
   if (machine.memory == MAP_FAILED) {
     machine.memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   }
-  if (machine.memory == MAP_FAILED) fail("there are no %" PRIu64 " MB for the guest: %s. Ask for less with --memory.", size >> 20, strerror(errno));
+  if (machine.memory == MAP_FAILED)
+    fail("there are no %" PRIu64 " MB for the guest: %s. Ask for less with --memory.", size >> 20, strerror(errno));
   struct kvm_userspace_memory_region region = {.memory_size = size, .userspace_addr = (uintptr_t)machine.memory};
   vm_ioctl(KVM_SET_USER_MEMORY_REGION, &region, "take the guest's memory");
 }
@@ -228,7 +245,8 @@ static void set_cpuid(void) {
   enum { MOST = 256, TSC_DEADLINE = 1 << 24, HYPERVISOR = 1u << 31 };
   struct kvm_cpuid2* cpuid = calloc(1, sizeof *cpuid + MOST * sizeof *cpuid->entries);
   cpuid->nent = MOST;
-  if (ioctl(machine.kvm, KVM_GET_SUPPORTED_CPUID, cpuid) < 0) fail("KVM does not say which CPUID it supports: %s.", strerror(errno));
+  if (ioctl(machine.kvm, KVM_GET_SUPPORTED_CPUID, cpuid) < 0)
+    fail("KVM does not say which CPUID it supports: %s.", strerror(errno));
   for (uint32_t i = 0; i < cpuid->nent; ++i) {
     struct kvm_cpuid_entry2* entry = &cpuid->entries[i];
     if (entry->function == 1) {
@@ -247,10 +265,13 @@ static void set_cpuid(void) {
 // What firmware would have set.
 static void set_msrs(void) {
   enum { MISC_ENABLE = 0x1a0, FAST_STRINGS = 1, MTRR_DEFAULT = 0x2ff, MTRR_ON_WRITE_BACK = 0xc06 };
-  const struct kvm_msr_entry rows[] = {
-      {.index = MISC_ENABLE, .data = FAST_STRINGS}, {.index = MTRR_DEFAULT, .data = MTRR_ON_WRITE_BACK}};
+  const struct kvm_msr_entry rows[] = {{.index = MISC_ENABLE, .data = FAST_STRINGS},
+                                       {.index = MTRR_DEFAULT, .data = MTRR_ON_WRITE_BACK}};
   for (size_t i = 0; i < sizeof rows / sizeof *rows; ++i) {
-    struct { struct kvm_msrs head; struct kvm_msr_entry entry; } one = {{.nmsrs = 1}, rows[i]};
+    struct {
+      struct kvm_msrs head;
+      struct kvm_msr_entry entry;
+    } one = {{.nmsrs = 1}, rows[i]};
     ioctl(machine.processor, KVM_SET_MSRS, &one);  // a processor without this register needs no setting
   }
 }
@@ -259,7 +280,8 @@ void machine_create(uint64_t memory_size, bool wiring) {
   machine.wiring = wiring;
   machine.kvm = open_kvm();
   int version = ioctl(machine.kvm, KVM_GET_API_VERSION, 0);
-  if (version != KVM_API_VERSION) fail("this KVM speaks version %d of its interface, and only %d is known here.", version, KVM_API_VERSION);
+  if (version != KVM_API_VERSION)
+    fail("this KVM speaks version %d of its interface, and only %d is known here.", version, KVM_API_VERSION);
   machine.vm = ioctl(machine.kvm, KVM_CREATE_VM, 0);
   if (machine.vm < 0) fail("KVM does not create a machine: %s.", strerror(errno));
   // Three pages and one for VT-x without unrestricted guest, where KVM runs real mode with the help of a task state segment.
@@ -329,14 +351,17 @@ void machine_run(void) {
         finish(1);
       case KVM_EXIT_FAIL_ENTRY:
         terminal_restore();
-        warn("the processor refused to enter the guest: reason %" PRIx64 ". On VT-x the low 16 bits are the exit reason (33 means that a "
-             "check of the guest's state failed), on SVM all ones mean the same.", (uint64_t)run->fail_entry.hardware_entry_failure_reason);
+        warn("the processor refused to enter the guest: reason %" PRIx64
+             ". On VT-x the low 16 bits are the exit reason (33 means that a "
+             "check of the guest's state failed), on SVM all ones mean the same.",
+             (uint64_t)run->fail_entry.hardware_entry_failure_reason);
         options.registers = true;
         finish(1);
       case KVM_EXIT_INTERNAL_ERROR:
         terminal_restore();
         warn("KVM gave up, suberror %u%s.", run->internal.suberror,
-             run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION ? ": it had to emulate an instruction that it does not know" : "");
+             run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION ? ": it had to emulate an instruction that it does not know"
+                                                                    : "");
         options.registers = true;
         finish(1);
       default: fail("KVM came back with reason %u, which is not known here.", run->exit_reason);

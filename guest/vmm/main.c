@@ -18,8 +18,10 @@ static const char help[] =
     "Without options it boots the kernel of the tools disk, and hands that disk on:\n"
     "in the guest the same command starts a guest of the guest.\n"
     "\n"
-    "  -k, --kernel FILE    bzImage or vmlinux (default " BOOT "bzImage)\n"
-    "  -i, --initrd FILE    initial RAM disk (default " BOOT "initrd;\n"
+    "  -k, --kernel FILE    bzImage or vmlinux (default " BOOT
+    "bzImage)\n"
+    "  -i, --initrd FILE    initial RAM disk (default " BOOT
+    "initrd;\n"
     "                       none if only --kernel is given)\n"
     "  -a, --append TEXT    put this at the end of the kernel's command line\n"
     "  -d, --disk FILE      a virtio disk, up to four times; read-only if FILE is.\n"
@@ -150,10 +152,10 @@ void restart(void) {  // a reset: everything anew, in this process
 int main(int argc, char** argv) {
   enum { REAL = 0x100, PROTECTED, LONG, NO_TOOLS, SMALL };
   static const struct option table[] = {
-      {"kernel", 1, NULL, 'k'},     {"initrd", 1, NULL, 'i'},         {"append", 1, NULL, 'a'},      {"disk", 1, NULL, 'd'},
-      {"memory", 1, NULL, 'm'},     {"no-tools", 0, NULL, NO_TOOLS},  {"small-pages", 0, NULL, SMALL}, {"serial", 0, NULL, 's'},
-      {"real", 1, NULL, REAL},      {"protected", 1, NULL, PROTECTED}, {"long", 1, NULL, LONG},       {"exits", 0, NULL, 'e'},
-      {"count", 0, NULL, 'c'},      {"registers", 0, NULL, 'r'},      {"help", 0, NULL, 'h'},        {NULL, 0, NULL, 0},
+      {"kernel", 1, NULL, 'k'}, {"initrd", 1, NULL, 'i'},          {"append", 1, NULL, 'a'},        {"disk", 1, NULL, 'd'},
+      {"memory", 1, NULL, 'm'}, {"no-tools", 0, NULL, NO_TOOLS},   {"small-pages", 0, NULL, SMALL}, {"serial", 0, NULL, 's'},
+      {"real", 1, NULL, REAL},  {"protected", 1, NULL, PROTECTED}, {"long", 1, NULL, LONG},         {"exits", 0, NULL, 'e'},
+      {"count", 0, NULL, 'c'},  {"registers", 0, NULL, 'r'},       {"help", 0, NULL, 'h'},          {NULL, 0, NULL, 0},
   };
   const char* given[DEVICES_MOST];
   int given_count = 0;
@@ -197,7 +199,8 @@ int main(int argc, char** argv) {
   if (!options.kernel) {
     options.kernel = BOOT "bzImage";
     if (access(options.kernel, R_OK) != 0) {
-      fail("there is no %s, since no tools disk is attached. Attach one, or name a kernel with --kernel and --initrd.", options.kernel);
+      fail("there is no %s, since no tools disk is attached. Attach one, or name a kernel with --kernel and --initrd.",
+           options.kernel);
     }
     if (!options.initrd) options.initrd = BOOT "initrd";
   }

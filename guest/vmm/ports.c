@@ -127,14 +127,20 @@ static void power_write(int number, uint8_t value) {
 void port_access(uint16_t port, bool out, int size, uint8_t* data) {
   for (int i = 0; i < size; ++i, ++port) {
     if (port >= SERIAL_PORT && port < SERIAL_PORT + 8) {
-      if (out) serial_write(port - SERIAL_PORT, data[i]);
-      else data[i] = serial_read(port - SERIAL_PORT);
+      if (out)
+        serial_write(port - SERIAL_PORT, data[i]);
+      else
+        data[i] = serial_read(port - SERIAL_PORT);
     } else if (port >= POWER_PORT && port < POWER_PORT + 16) {
-      if (out) power_write(port - POWER_PORT, data[i]);
-      else data[i] = power_read(port - POWER_PORT);
+      if (out)
+        power_write(port - POWER_PORT, data[i]);
+      else
+        data[i] = power_read(port - POWER_PORT);
     } else if (port == DEBUG_PORT) {
-      if (out) terminal_write(&data[i], 1);
-      else data[i] = DEBUG_PORT;
+      if (out)
+        terminal_write(&data[i], 1);
+      else
+        data[i] = DEBUG_PORT;
     } else if (port == EXIT_PORT && out) {
       finish(data[i]);
     } else if (!out) {

@@ -102,8 +102,10 @@ static void* keyboard(void* unused) {
     if (ready <= 0) continue;
     uint8_t bytes[256];
     ssize_t count = read(STDIN_FILENO, bytes, sizeof bytes);
-    if (count <= 0) open = count < 0 && (errno == EINTR || errno == EAGAIN);
-    else typed(bytes, unescape(bytes, count));
+    if (count <= 0)
+      open = count < 0 && (errno == EINTR || errno == EAGAIN);
+    else
+      typed(bytes, unescape(bytes, count));
   }
   return unused;
 }

@@ -1,9 +1,10 @@
-// Virtio devices as memory-mapped registers: "Virtual I/O Device (VIRTIO) Version 1.1", "Virtio Over MMIO" and "Split Virtqueues".
+// Virtio devices as memory-mapped registers: "Virtual I/O Device (VIRTIO) Version 1.1", "Virtio Over MMIO" and "Split
+// Virtqueues".
 //
-// A queue is three tables in the guest's memory. The driver chains buffers in `descriptors`, puts the number of a chain's head into
-// the ring `available`, and writes to QUEUE_NOTIFY: an exit that leads here. We put the number into the ring `used` when the chain
-// is done, and raise the device's interrupt. All three tables are the guest's to change at any time: each value is read once, and
-// checked before it is used.
+// A queue is three tables in the guest's memory. The driver chains buffers in `descriptors`, puts the number of a chain's head
+// into the ring `available`, and writes to QUEUE_NOTIFY: an exit that leads here. We put the number into the ring `used` when the
+// chain is done, and raise the device's interrupt. All three tables are the guest's to change at any time: each value is read
+// once, and checked before it is used.
 #include <inttypes.h>
 #include <string.h>
 
@@ -39,7 +40,11 @@ enum { STATUS_DRIVER_OK = 4, STATUS_NEEDS_RESET = 0x40 };
 enum { INTERRUPT_USED = 1, INTERRUPT_CONFIG = 2 };
 #define FEATURE_VERSION_1 (UINT64_C(1) << 32)
 
-struct descriptor { uint64_t address; uint32_t length; uint16_t flags, next; };
+struct descriptor {
+  uint64_t address;
+  uint32_t length;
+  uint16_t flags, next;
+};
 enum { DESCRIPTOR_NEXT = 1, DESCRIPTOR_IN = 2 };
 
 // Between what the guest wrote and that it wrote it, in both directions.
@@ -48,13 +53,19 @@ static void fence(void) { __asm__ volatile("mfence" ::: "memory"); }
 struct device* virtio_add(uint32_t type, int queues, uint64_t features, void (*notify)(struct device*, int)) {
   static const int lines[DEVICES_MOST] = {5, 10, 11, 6, 7};
   struct device* device = &devices[device_count];
-  *device = (struct device){.type = type, .queue_count = queues, .features = features | FEATURE_VERSION_1, .notify = notify,
-                            .line = lines[device_count], .slot = device_count};
+  *device = (struct device){.type = type,
+                            .queue_count = queues,
+                            .features = features | FEATURE_VERSION_1,
+                            .notify = notify,
+                            .line = lines[device_count],
+                            .slot = device_count};
   ++device_count;
   return device;
 }
 
-bool device_live(const struct device* device) { return device->status & STATUS_DRIVER_OK && !(device->status & STATUS_NEEDS_RESET); }
+bool device_live(const struct device* device) {
+  return device->status & STATUS_DRIVER_OK && !(device->status & STATUS_NEEDS_RESET);
+}
 
 // The line is up while a reason for the interrupt has not been acknowledged.
 static void interrupt(struct device* device, uint32_t reason) {
@@ -172,8 +183,10 @@ static void register_write(struct device* device, uint32_t number, uint32_t valu
       if (!device->interrupts) interrupt_line(device->line, false);
       break;
     case STATUS:
-      if (value == 0) reset(device);
-      else device->status = value | (device->status & STATUS_NEEDS_RESET);
+      if (value == 0)
+        reset(device);
+      else
+        device->status = value | (device->status & STATUS_NEEDS_RESET);
       break;
     default: {
       if (!queue) break;
