@@ -113,7 +113,7 @@ static void load_ramdisk(uint8_t* params, uint64_t kernel_end) {
 static void write_command_line(void) {
   char* line = guest_memory(COMMAND_LINE_AT, COMMAND_LINE_SIZE);
   size_t used =
-      snprintf(line, COMMAND_LINE_SIZE, "console=%s quiet pci=off layer=%d", options.serial ? "ttyS0" : "hvc0", layer() + 1);
+      snprintf(line, COMMAND_LINE_SIZE, "console=%s quiet pci=noearly layer=%d", options.serial ? "ttyS0" : "hvc0", layer() + 1);
   for (int i = 0; i < device_count; ++i) {
     used += snprintf(line + used, COMMAND_LINE_SIZE - used, " virtio_mmio.device=4K@0x%" PRIx64 ":%d",
                      VIRTIO_AT + i * VIRTIO_STRIDE, devices[i].line);

@@ -123,6 +123,25 @@ static void power_write(int number, uint8_t value) {
   }
 }
 
+// --- PCI, of which there is only the host bridge: a kernel that finds none at all takes that for a grave fault.
+enum { PCI_ADDRESS = 0xcf8, PCI_DATA = 0xcfc };
+static uint32_t pci_address;
+
+static uint32_t pci_value(void) {
+  enum { ENABLED = 1u << 31, DEVICE = 0x00ffff00, IDENTITY = 0, CLASS = 8, HOST_BRIDGE = 0x06000000 };
+  if (!(pci_address & ENABLED) || pci_address & DEVICE) return 0xffffffff;
+  switch (pci_address & 0xfc) {
+    case IDENTITY: return 0x0d571b36;  // the maker's number and the model's, of a bridge without peculiarities
+    case CLASS: return HOST_BRIDGE;
+    default: return 0;
+  }
+}
+
+static uint8_t pci_read(int number) { return (number < 4 ? pci_address : pci_value()) >> 8 * (number & 3); }
+static void pci_write(int number, uint8_t value) {
+  if (number < 4) pci_address = (pci_address & ~(0xffu << 8 * number)) | (uint32_t)value << 8 * number;
+}
+
 // --- All of them, byte by byte: a port that nobody has reads as ones and swallows what is written.
 void port_access(uint16_t port, bool out, int size, uint8_t* data) {
   for (int i = 0; i < size; ++i, ++port) {
@@ -136,6 +155,11 @@ void port_access(uint16_t port, bool out, int size, uint8_t* data) {
         power_write(port - POWER_PORT, data[i]);
       else
         data[i] = power_read(port - POWER_PORT);
+    } else if (port >= PCI_ADDRESS && port < PCI_DATA + 4) {
+      if (out)
+        pci_write(port - PCI_ADDRESS, data[i]);
+      else
+        data[i] = pci_read(port - PCI_ADDRESS);
     } else if (port == DEBUG_PORT) {
       if (out)
         terminal_write(&data[i], 1);
