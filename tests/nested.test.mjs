@@ -47,6 +47,12 @@ describe("vmm", () => {
     else assert.match(probe, /^vmm: cannot open \/nothing: No such file or directory\.$/m);
   });
 
+  test("is compiled inside from the source that lies beside it", () => {
+    const out = inLinux("tcc -w -D_GNU_SOURCE -o /tmp/vmm /opt/tools/examples/vmm/*.c -lpthread", "/tmp/vmm --memory 1");
+    assert.match(out, /^CMD-EXIT 0$/m, out);
+    assert.match(out, /^vmm: --memory 1: give a number of megabytes from 2 to \d+\.$/m, out);
+  });
+
   test("flat programs of three modes, written inside", { skip: without && NO_VTX }, () => {
     const build = (name) => `nasm -f bin /opt/tools/examples/${name}.asm -o /tmp/${name}`;
     const out = inLinux(build("real"), "vmm --count --real /tmp/real", build("protected"), "vmm --protected /tmp/protected", build("long"), "vmm --long /tmp/long");

@@ -12,6 +12,8 @@
 //
 // Two threads: the processor's, which spends its life in ioctl(KVM_RUN), and the keyboard's. One lock, `device_lock`, is held by
 // whoever touches a device. What the guest writes is not to be trusted: every address, length and index is checked before use.
+//
+// Changed within the guest, where this stands in /opt/tools/examples/vmm: tcc -D_GNU_SOURCE -o /tmp/vmm *.c -lpthread
 #pragma once
 #include <linux/kvm.h>
 #include <stdarg.h>
