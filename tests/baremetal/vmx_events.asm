@@ -102,6 +102,13 @@ TABLE
   TEST timer_not_saved, EXIT(E_CPUID), 0x7fffffff
   TEST timer_after_injection, EXIT(E_TIMER), 0
   TEST trap_before_timer, EXIT(E_MTF)
+; several at once, in the order of their priority
+  TEST order_trap_debug, EXIT(E_MTF)
+  TEST order_debug_timer, EXIT(E_EXCEPTION)
+  TEST order_timer_nmi_window, EXIT(E_TIMER)
+  TEST order_nmi_window_interrupt_window, EXIT(E_NMI_WINDOW)
+  TEST order_interrupt_window_external, EXIT(E_INTERRUPT_WINDOW), EXIT(E_INTERRUPT)
+  TEST order_injection_timer_window, EXIT(E_TIMER)
 ; MSRs, TSC
   TEST tsc_offset, EXIT(E_CPUID), 0x1000
   TEST msr_loaded, EXIT(E_CPUID), 0x1234
@@ -652,6 +659,50 @@ step_sti:
   BEGIN trap_before_timer
   INJECTING T_OTHER, 0
   ALSO PIN, TIMER
+  FIELD PREEMPTION, 0
+  RUN
+
+  BEGIN order_trap_debug
+  SIMPLE_GUEST
+  FIELD INJECT, VALID | T_OTHER
+  FIELD PENDING_DEBUG, 0x4000
+  FIELD EXCEPTIONS, 1 << 1
+  RUN
+  BEGIN order_debug_timer
+  SIMPLE_GUEST
+  FIELD PENDING_DEBUG, 0x4000
+  FIELD EXCEPTIONS, 1 << 1
+  ALSO PIN, TIMER
+  FIELD PREEMPTION, 0
+  RUN
+  BEGIN order_timer_nmi_window
+  SIMPLE_GUEST
+  ALSO PIN, TIMER | NMI_EXITING | VIRTUAL_NMIS
+  ALSO PRIMARY, NMI_WINDOW
+  FIELD PREEMPTION, 0
+  RUN
+  BEGIN order_nmi_window_interrupt_window
+  SIMPLE_GUEST
+  ALSO PIN, NMI_EXITING | VIRTUAL_NMIS
+  ALSO PRIMARY, NMI_WINDOW | INTERRUPT_WINDOW
+  FIELD G_RFLAGS, F_IF | 2
+  RUN
+  BEGIN order_interrupt_window_external
+  SIMPLE_GUEST
+  ALSO PIN, EXTERNAL_EXITING
+  ALSO EXITS, ACKNOWLEDGE
+  ALSO PRIMARY, INTERRUPT_WINDOW
+  FIELD G_RFLAGS, F_IF | 2
+  SELF_INTERRUPT 0x35
+  RUN
+  WITHOUT PRIMARY, INTERRUPT_WINDOW
+  RUN
+  END_OF_INTERRUPT
+  BEGIN order_injection_timer_window
+  INJECTING 0x21, 0
+  ALSO PIN, TIMER | NMI_EXITING | VIRTUAL_NMIS
+  ALSO PRIMARY, NMI_WINDOW
+  FIELD G_RFLAGS, F_IF | 2
   FIELD PREEMPTION, 0
   RUN
 
