@@ -12,6 +12,7 @@
 #include <cstring>
 #include <ctime>
 #include <filesystem>
+#include <utility>
 
 #include "cli/gzip.h"
 #include "cli/script.h"
@@ -129,7 +130,7 @@ class OutputFile {
 };
 
 struct Outputs {
-  OutputFile serial, debugcon, stats, save_state, save_changes, record;
+  OutputFile serial, debugcon, stats, save_state, save_changes, record, trace_vmexit;
 
   std::string open(const Options& o) {
     std::string error;
@@ -142,11 +143,12 @@ struct Outputs {
     one(save_state, o.save_state);
     one(save_changes, o.save_changes);
     one(record, o.record);
+    one(trace_vmexit, o.trace_vmexit);
     return error;
   }
   std::string close() {
     std::string error;
-    for (OutputFile* file : {&serial, &debugcon, &stats, &save_state, &save_changes, &record})
+    for (OutputFile* file : {&serial, &debugcon, &stats, &save_state, &save_changes, &record, &trace_vmexit})
       if (std::string e = file->close(); error.empty()) error = e;
     return error;
   }
@@ -201,10 +203,13 @@ class Host final : public MachineListener {
   Port keyboard_ = Port::serial;
 };
 
-// Keys on their way to the guest. Ctrl-A is ours, as in QEMU.
+// Keys on their way to the guest, or to the monitor. Ctrl-A is ours, as in QEMU.
 class Keyboard {
  public:
-  explicit Keyboard(bool raw, bool wanted) : raw_(raw), open_(wanted) {}
+  Keyboard(bool raw, bool wanted, bool monitors) : raw_(raw), open_(wanted), monitors_(monitors) {}
+
+  // Nothing will come any more.
+  bool ended() const { return !open_; }
 
   // Waits for a key at most so long. False when the user asked for the end.
   bool poll(Machine& machine, Port port, int milliseconds) {
@@ -217,7 +222,7 @@ class Keyboard {
       return true;
     }
     if (!raw_) {
-      machine.input(port, keys, static_cast<size_t>(count));
+      pass(machine, port, Bytes(keys, keys + count));
       return true;
     }
     Bytes typed;
@@ -227,17 +232,33 @@ class Keyboard {
         escaped_ = true;
       } else if (escaped_ && (keys[i] | 0x20) == 'x') {
         return false;
+      } else if (escaped_ && (keys[i] | 0x20) == 'c') {
+        pass(machine, port, std::exchange(typed, {}));
+        escaped_ = false;
+        monitors_ = !monitors_;
+        if (monitors_)
+          machine.open_monitor(true, true);
+        else
+          machine.close_monitor();
       } else {
         if (!escaped_ || keys[i] == control_a) typed.push_back(keys[i]);
         escaped_ = false;
       }
     }
-    if (!typed.empty()) machine.input(port, typed.data(), typed.size());
+    pass(machine, port, typed);
     return true;
   }
 
  private:
-  bool raw_, open_, escaped_ = false;
+  void pass(Machine& machine, Port port, const Bytes& keys) {
+    if (keys.empty()) return;
+    if (monitors_)
+      machine.type_at_monitor(keys.data(), keys.size());
+    else
+      machine.input(port, keys.data(), keys.size());
+  }
+
+  bool raw_, open_, monitors_, escaped_ = false;
 };
 
 // --- The run -----------------------------------------------------------------
@@ -275,7 +296,13 @@ void print_hash(Machine& machine, Host& host) {
                static_cast<unsigned long long>(machine.state_hash()));
 }
 
-Ending run(Machine& machine, Host& host, Keyboard& keyboard, const Options& options) {
+Ending run(Machine& machine, Host& host, Keyboard& keyboard, const Options& options, OutputFile& exits) {
+  auto tell = [&] {
+    if (std::string text = machine.take_monitor_output(); !text.empty()) std::fwrite(text.data(), 1, text.size(), stdout);
+    if (!exits.wanted()) return;
+    std::string lines = machine.take_vm_exits();
+    exits.write(lines.data(), lines.size());
+  };
   uint64_t last_pace = now_nanoseconds();
   uint64_t start = machine.ticks();
   uint64_t limit_at = options.max_instructions > ~uint64_t{0} - start ? ~uint64_t{0} : start + options.max_instructions;
@@ -284,6 +311,8 @@ Ending run(Machine& machine, Host& host, Keyboard& keyboard, const Options& opti
     return {bad_usage, "error",
             "--stop-at " + std::to_string(options.stop_at) + " lies before tick " + std::to_string(start) +
                 ", where this machine stands."};
+  // What a program has written to the monitor is heard before anything runs.
+  if (options.monitor) keyboard.poll(machine, host.keyboard(), 100);
   while (true) {
     if (signalled) return {interrupted, "interrupted", ""};
     if (resized) {
@@ -293,12 +322,18 @@ Ending run(Machine& machine, Host& host, Keyboard& keyboard, const Options& opti
     }
     machine.set_tick_limit(std::min({limit_at, next_hash, options.stop_at}));
     StopReason reason = machine.run(slice_ticks);
+    tell();
     if (host.matched()) return {ended_well, "match", ""};
 
     int wait = 0;
     switch (reason) {
       case StopReason::budget:
       case StopReason::stopped: break;
+      case StopReason::paused:
+        if (keyboard.ended()) return {ended_well, "quit", ""};
+        wait = longest_wait;
+        break;
+      case StopReason::quit: return {ended_well, name(reason), ""};
       case StopReason::idle:
         wait = static_cast<int>(std::min<uint64_t>(machine.nanoseconds_until_wake() / 1'000'000 + 1, longest_wait));
         break;
@@ -416,9 +451,12 @@ int matryoshka_main(const std::vector<std::string>& arguments) {
   handle_signals();
   Ending ending;
   {
-    RawTerminal terminal(options.serial.kind == Sink::Kind::terminal && !options.replay.given());
-    Keyboard keyboard(terminal.raw(), options.serial.kind == Sink::Kind::terminal && !options.replay.given());
-    ending = run(*machine, host, keyboard, options);
+    const bool keys = options.serial.kind == Sink::Kind::terminal && !options.replay.given();
+    RawTerminal terminal(keys && !options.monitor);
+    Keyboard keyboard(terminal.raw(), keys || options.monitor, options.monitor);
+    if (options.monitor) machine->open_monitor(false, false);
+    if (outputs.trace_vmexit.wanted()) machine->trace_vm_exits();
+    ending = run(*machine, host, keyboard, options, outputs.trace_vmexit);
     host.flush();
   }
   if (!ending.sentence.empty()) say(ending.sentence);

@@ -127,20 +127,28 @@ class Host {
   }
 }
 
-// Keys on their way to the guest. Ctrl-A is ours, as in QEMU.
+// Keys on their way to the guest, or to the monitor. Ctrl-A is ours, as in QEMU.
 class Keyboard {
   quit = false;
+  ended = false;  // nothing will come any more
+  #monitors;
   #typed = [];
   #escaped = false;
   #raw = false;
   #awaken = () => {};
 
-  constructor(wanted) {
+  constructor(wanted, monitors) {
+    this.#monitors = monitors;
+    this.ended = !wanted;
     if (!wanted) return;
-    this.#raw = process.stdin.isTTY === true;
+    this.#raw = process.stdin.isTTY === true && !monitors;
     if (this.#raw) process.stdin.setRawMode(true);
     process.stdin.on("data", (keys) => this.#take(keys));
     process.stdin.on("error", () => {});
+    process.stdin.on("end", () => {
+      this.ended = true;
+      this.awaken();
+    });
     this.close = () => {
       if (this.#raw) process.stdin.setRawMode(false);
       process.stdin.destroy();
@@ -156,6 +164,9 @@ class Keyboard {
         this.#escaped = true;
       } else if (this.#escaped && (key | 0x20) === 0x78) {
         this.quit = true;
+      } else if (this.#escaped && (key | 0x20) === 0x63) {
+        this.#typed.push("monitor");
+        this.#escaped = false;
       } else {
         if (!this.#escaped || key === 1) this.#typed.push(key);
         this.#escaped = false;
@@ -164,10 +175,26 @@ class Keyboard {
     this.awaken();
   }
 
-  typed() {
-    const bytes = Uint8Array.from(this.#typed);
+  // Hands over what was typed: to the guest's port, or to the monitor while that is open.
+  deliver(core, port) {
+    let bytes = [];
+    const pass = () => {
+      if (this.#monitors) core.typeAtMonitor(Uint8Array.from(bytes));
+      else core.input(port, Uint8Array.from(bytes));
+      bytes = [];
+    };
+    for (const key of this.#typed) {
+      if (key !== "monitor") {
+        bytes.push(key);
+        continue;
+      }
+      pass();
+      this.#monitors = !this.#monitors;
+      if (this.#monitors) core.openMonitor();
+      else core.closeMonitor();
+    }
     this.#typed = [];
-    return bytes;
+    pass();
   }
   // Resolves after so long, or at the next key.
   wait(milliseconds) {
@@ -198,7 +225,12 @@ function endingOf(reason, core, plan) {
   }
 }
 
-async function run(core, host, keyboard, plan, signals) {
+async function run(core, host, keyboard, plan, signals, exits) {
+  const tell = () => {
+    const text = core.takeMonitorOutput();
+    if (text.length > 0) process.stdout.write(text);
+    if (exits.wanted) exits.write(core.takeVmExits());
+  };
   const printHash = () => {
     host.flush();
     process.stderr.write(`hash ${core.ticks} ${core.hash()}\n`);
@@ -218,6 +250,11 @@ async function run(core, host, keyboard, plan, signals) {
   resize();
   process.stdout.on("resize", resize);
 
+  // What a program has written to the monitor is heard before anything runs.
+  if (plan.monitor) {
+    await keyboard.wait(100);
+    keyboard.deliver(core, host.keyboard);
+  }
   for (;;) {
     if (signals.received) return { name: "interrupted", status: STATUS.interrupted };
     const limit = Math.min(stopAt, limitAt, nextHash);
@@ -228,6 +265,7 @@ async function run(core, host, keyboard, plan, signals) {
       reason = core.run(SLICE_TICKS);
     } while (reason === "budget" && !host.matched && performance.now() - began < TURN_MS);
     host.flush();
+    tell();
     if (host.matched) return { name: "match", status: STATUS.well };
 
     let wait = 0;
@@ -235,6 +273,12 @@ async function run(core, host, keyboard, plan, signals) {
       case "budget":
       case "stopped":
         break;
+      case "paused":
+        if (keyboard.ended) return { name: "quit", status: STATUS.well };
+        wait = LONGEST_WAIT_MS;
+        break;
+      case "quit":
+        return { name: "quit", status: STATUS.well };
       case "idle":
         wait = Math.min(core.nanosecondsUntilWake / 1e6 + 1, LONGEST_WAIT_MS);
         break;
@@ -253,7 +297,7 @@ async function run(core, host, keyboard, plan, signals) {
     }
     await (wait > 0 ? keyboard.wait(wait) : turn());
     if (keyboard.quit) return { name: "quit", status: STATUS.well };
-    core.input(host.keyboard, keyboard.typed());
+    keyboard.deliver(core, host.keyboard);
     if (hostClock) {
       const now = performance.now();
       core.pace((now - lastPace) * 1e6);
@@ -302,6 +346,7 @@ async function main(args) {
   const outputs = {
     serial: new OutputFile(plan.serial.path), debugcon: new OutputFile(plan.debugcon.path), stats: new OutputFile(plan.stats),
     saveState: new OutputFile(plan.saveState), saveChanges: new OutputFile(plan.saveChanges), record: new OutputFile(plan.record),
+    traceVmexit: new OutputFile(plan.traceVmexit),
   };
   const began = performance.now();
   const host = new Host(plan, outputs);
@@ -309,7 +354,9 @@ async function main(args) {
   host.attach(core);
   if (plan.record) core.record();
 
-  const keyboard = new Keyboard(plan.serial.kind === "terminal" && !plan.replay);
+  const keyboard = new Keyboard((plan.serial.kind === "terminal" && !plan.replay) || plan.monitor, plan.monitor);
+  if (plan.monitor) core.openMonitor({ echo: false, pause: false });
+  if (plan.traceVmexit) core.traceVmExits();
   const signals = { received: false };
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
     process.on(signal, () => {
@@ -319,7 +366,7 @@ async function main(args) {
   }
   let ending;
   try {
-    ending = await run(core, host, keyboard, plan, signals);
+    ending = await run(core, host, keyboard, plan, signals, outputs.traceVmexit);
     host.flush();
   } finally {
     keyboard.close();

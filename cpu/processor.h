@@ -311,6 +311,7 @@ class Processor final : private CodeWatcher, private LocalApicHost, private vmx:
   void vmx_state_replaced() override;
   void vmx_notice() override { attention_ = true; }
   void vmx_shut_down() override;
+  void vmx_stop() override { stop(); }
   void leave_guest(vmx::ExitRecord record);
   void leave_guest_by(const Fault& met);
   bool leaves_by(const Event& event, uint32_t vectoring, uint32_t vectoring_error);

@@ -12,18 +12,9 @@ Vmx::Entered Vmx::enter(bool launch) {
     return Entered::no;
   }
   auto refuse = [&](InstructionError error) {
+    const bool by_checks = error == InstructionError::invalid_control_fields || error == InstructionError::invalid_host_state;
+    remember_failure(error, by_checks);
     fail(error);
-    if (error == InstructionError::invalid_control_fields || error == InstructionError::invalid_host_state) {
-      EntryFailure failure;
-      failure.error = error;
-      for (const CheckRow* row : violations(check())) {
-        FailedCheck failed{row, {}};
-        for (unsigned i = 0; i < 4; ++i)
-          if (row->fields[i] != Field::count) failed.values[i] = field(row->fields[i]);
-        failure.checks.push_back(failed);
-      }
-      trace.add_failure(std::move(failure));
-    }
     TraceEvent event;
     event.kind = TraceEvent::failed_entry;
     event.launch = launch;
@@ -32,7 +23,7 @@ Vmx::Entered Vmx::enter(bool launch) {
     event.tick = clock_.ticks, event.retired = state_.retired;
     event.vmcs = current_->address;
     event.guest_rip = field(Field::guest_rip);
-    trace.add(event);
+    add_to_trace(event);
     return Entered::no;
   };
   if (state_.mov_ss_shadow) return refuse(InstructionError::mov_ss_blocking);
@@ -67,18 +58,16 @@ Vmx::Entered Vmx::enter(bool launch) {
   saved_.mtf_due = saved_.tpr_due = false;
   // "VM Exits Induced by the TPR Threshold".
   if (guards(Control::primary_tpr_shadow) && guards(Control::secondary_apic_accesses)) check_tpr();
-  trace.add(event);
+  add_to_trace(event);
   host_.vmx_notice();
   return Entered::yes;
 }
 
-// "VM-Entry Failures During or After Loading Guest State": as an exit, but nothing of the guest is saved.
-Vmx::Entered Vmx::fail_entry(Reason reason, uint64_t qualification, const CheckRow* first) {
-  constexpr uint64_t entry_failure = uint64_t{1} << 31;
-  put(Field::exit_reason, entry_failure | static_cast<uint64_t>(reason));
-  put(Field::exit_qualification, qualification);
+// Silicon stops at the first check that fails, and tells one number. Whoever asks afterwards gets them all.
+void Vmx::remember_failure(InstructionError error, bool by_checks) {
   EntryFailure failure;
-  if (first)
+  failure.error = error;
+  if (by_checks)
     for (const CheckRow* row : violations(check())) {
       FailedCheck failed{row, {}};
       for (unsigned i = 0; i < 4; ++i)
@@ -86,6 +75,14 @@ Vmx::Entered Vmx::fail_entry(Reason reason, uint64_t qualification, const CheckR
       failure.checks.push_back(failed);
     }
   trace.add_failure(std::move(failure));
+}
+
+// "VM-Entry Failures During or After Loading Guest State": as an exit, but nothing of the guest is saved.
+Vmx::Entered Vmx::fail_entry(Reason reason, uint64_t qualification, const CheckRow* first) {
+  constexpr uint64_t entry_failure = uint64_t{1} << 31;
+  put(Field::exit_reason, entry_failure | static_cast<uint64_t>(reason));
+  put(Field::exit_qualification, qualification);
+  remember_failure(InstructionError::none, first != nullptr);
   TraceEvent event;
   event.kind = TraceEvent::failed_entry;
   event.reason = static_cast<uint16_t>(reason);
@@ -94,7 +91,7 @@ Vmx::Entered Vmx::fail_entry(Reason reason, uint64_t qualification, const CheckR
   event.tick = clock_.ticks, event.retired = state_.retired;
   event.vmcs = current_->address;
   event.guest_rip = field(Field::guest_rip);
-  trace.add(event);
+  add_to_trace(event);
 
   load_host_state();
   finish_host_load();

@@ -28,7 +28,7 @@ void Vmx::leave_guest(const ExitRecord& record) {
   event.guest_rip = state_.rip;
   event.qualification = record.qualification;
   event.guest_linear = record.guest_linear, event.guest_physical = record.guest_physical;
-  trace.add(event);
+  add_to_trace(event);
 
   timer_.cancel();
   saved_.timer_end = Saved::never;

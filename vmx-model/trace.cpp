@@ -1,65 +1,75 @@
 #include "vmx-model/trace.h"
 
+#include <algorithm>
 #include <cinttypes>
 #include <cstdio>
 
+#include "vmx-model/describe.h"
+
 namespace matryoshka::vmx {
 
-void Trace::add(TraceEvent event) {
+namespace {
+
+template <class... Values>
+std::string format(const char* pattern, Values... values) {
+  char text[320];
+  std::snprintf(text, sizeof text, pattern, values...);
+  return text;
+}
+
+std::string json_line(const TraceEvent& e, const Lanes& lanes) {
+  static constexpr const char* kinds[] = {"entry", "exit", "failed-entry"};
+  const Lane* lane = lanes.find(e.vmcs);
+  std::string text = format("{\"n\":%" PRIu64 ",\"kind\":\"%s\",\"tick\":%" PRIu64 ",\"spent\":%" PRIu64 ",\"vmcs\":\"%#" PRIx64
+                            "\",\"layer\":%u,\"rip\":\"%#" PRIx64 "\"",
+                            e.number, kinds[e.kind], e.tick, e.spent, e.vmcs, lane ? lane->depth : 2, e.guest_rip);
+  if (e.kind == TraceEvent::entry) {
+    text += e.launch ? ",\"by\":\"VMLAUNCH\"" : ",\"by\":\"VMRESUME\"";
+    if (e.event) text += ",\"injects\":\"" + describe_event(e.event) + "\"";
+    return text + "}\n";
+  }
+  if (e.reason >> 8 == 0xff) {
+    const auto error = static_cast<InstructionError>(e.reason & 0xff);
+    return text + format(",\"error\":%u,\"name\":\"%s\"}\n", static_cast<unsigned>(error), describe(error));
+  }
+  text += format(",\"reason\":%u,\"name\":\"%s\",\"qualification\":\"%#" PRIx64 "\"", e.reason, describe_reason(e.reason).c_str(),
+                 e.qualification);
+  const std::string words = e.event ? describe_event(e.event) : describe_qualification(e.reason, e.qualification);
+  if (!words.empty()) text += ",\"what\":\"" + words + "\"";
+  if (e.guest_physical || e.guest_linear)
+    text += format(",\"linear\":\"%#" PRIx64 "\",\"physical\":\"%#" PRIx64 "\"", e.guest_linear, e.guest_physical);
+  if (e.vectoring) text += ",\"delivering\":\"" + describe_event(e.vectoring) + "\"";
+  return text + ",\"cause\":\"" + e.cause.describe() + "\"}\n";
+}
+
+}  // namespace
+
+void Trace::add(TraceEvent event, const Vmcs& vmcs) {
   event.number = count_++;
   event.spent = event.retired - last_retired_;
   last_retired_ = event.retired;
   if (event.kind == TraceEvent::entry) ++entries;
   if (event.kind == TraceEvent::exit && event.reason < most_reasons) ++exits[event.reason];
   if (event.kind == TraceEvent::failed_entry) ++failed_entries;
+  if (event.kind == TraceEvent::entry) lanes_.entered(event.vmcs);
+  if (event.kind == TraceEvent::exit) {
+    lanes_.left(event.vmcs, event.reason, event.spent);
+    ExitCopy& copy = copies_[event.number % copies];
+    copy.number = event.number;
+    std::copy(std::begin(vmcs.fields), std::end(vmcs.fields), copy.fields);
+  }
+  if (watch_.on && watch_.kind == event.kind && (watch_.reason < 0 || watch_.reason == event.reason)) met_ = true;
   ring_[event.number % ring_size] = event;
+  if (keeps_lines_) lines_ += json_line(event, lanes_);
+}
+
+const ExitCopy* Trace::find_copy(uint64_t number) const {
+  const ExitCopy& copy = copies_[number % copies];
+  return copy.number == number ? &copy : nullptr;
 }
 
 const TraceEvent* Trace::find(uint64_t number) const {
   return number < count_ && number + ring_size >= count_ ? &ring_[number % ring_size] : nullptr;
-}
-
-std::string Trace::json_lines(uint64_t& from) const {
-  std::string text;
-  if (count_ > ring_size && from < count_ - ring_size) from = count_ - ring_size;
-  static constexpr const char* kinds[] = {"entry", "exit", "failed-entry"};
-  for (; from < count_; ++from) {
-    const TraceEvent& e = ring_[from % ring_size];
-    char line[512];
-    int length = std::snprintf(line, sizeof line,
-                               "{\"n\":%" PRIu64 ",\"kind\":\"%s\",\"tick\":%" PRIu64 ",\"spent\":%" PRIu64
-                               ",\"vmcs\":\"%#" PRIx64 "\",\"rip\":\"%#" PRIx64 "\"",
-                               e.number, kinds[e.kind], e.tick, e.spent, e.vmcs, e.guest_rip);
-    text.append(line, static_cast<size_t>(length));
-    if (e.kind == TraceEvent::entry) {
-      text += e.launch ? ",\"by\":\"VMLAUNCH\"" : ",\"by\":\"VMRESUME\"";
-      if (e.event) {
-        length = std::snprintf(line, sizeof line, ",\"injects\":\"%#x\"", e.event);
-        text.append(line, static_cast<size_t>(length));
-      }
-    } else {
-      const ReasonInfo* reason = find_reason(e.reason);
-      length = std::snprintf(line, sizeof line, ",\"reason\":%u,\"name\":\"%s\",\"qualification\":\"%#" PRIx64 "\"", e.reason,
-                             reason ? reason->title : "VM-instruction error", e.qualification);
-      text.append(line, static_cast<size_t>(length));
-      if (e.guest_physical || e.guest_linear) {
-        length = std::snprintf(line, sizeof line, ",\"linear\":\"%#" PRIx64 "\",\"physical\":\"%#" PRIx64 "\"", e.guest_linear,
-                               e.guest_physical);
-        text.append(line, static_cast<size_t>(length));
-      }
-      if (e.event) {
-        length = std::snprintf(line, sizeof line, ",\"event\":\"%#x\"", e.event);
-        text.append(line, static_cast<size_t>(length));
-      }
-      if (e.vectoring) {
-        length = std::snprintf(line, sizeof line, ",\"vectoring\":\"%#x\"", e.vectoring);
-        text.append(line, static_cast<size_t>(length));
-      }
-      text += ",\"cause\":\"" + e.cause.describe() + "\"";
-    }
-    text += "}\n";
-  }
-  return text;
 }
 
 }  // namespace matryoshka::vmx

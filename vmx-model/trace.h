@@ -6,10 +6,13 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "vmx-model/cause.h"
 #include "vmx-model/exit.h"
+#include "vmx-model/lanes.h"
+#include "vmx-model/vmcs.h"
 
 namespace matryoshka::vmx {
 
@@ -45,11 +48,18 @@ struct EntryFailure {
   std::vector<FailedCheck> checks;
 };
 
+// The VMCS as it stood right after an exit, for comparing two of them.
+struct ExitCopy {
+  uint64_t number = ~uint64_t{0};  // of the event
+  uint64_t fields[field_count];
+};
+
 class Trace {
  public:
-  static constexpr unsigned ring_size = 4096;
+  static constexpr unsigned ring_size = 4096, copies = 64;
 
-  void add(TraceEvent event);
+  // `vmcs` is the current one.
+  void add(TraceEvent event, const Vmcs& vmcs);
   void add_failure(EntryFailure failure) { failure.number = count_, last_failure_ = std::move(failure); }
 
   uint64_t count() const { return count_; }
@@ -57,15 +67,34 @@ class Trace {
   const TraceEvent* find(uint64_t number) const;
   const EntryFailure& last_failure() const { return last_failure_; }
 
+  const ExitCopy* find_copy(uint64_t number) const;
+  const Lanes& lanes() const { return lanes_; }
+
+  // ---- To stop at: the next event of a kind, perhaps of one reason. The processor ends its run behind the event.
+  struct Watch {
+    bool on = false;
+    TraceEvent::Kind kind = TraceEvent::exit;
+    int reason = -1;  // any
+  };
+  void watch(Watch watch) { watch_ = watch, met_ = false; }
+  const Watch& watching() const { return watch_; }
+  bool met() const { return met_; }
+
   static constexpr unsigned most_reasons = 80;
   uint64_t entries = 0, failed_entries = 0;
   uint64_t exits[most_reasons] = {};
 
-  // Everything from `from` on as lines of JSON, as far as the ring still has it; `from` moves on.
-  std::string json_lines(uint64_t& from) const;
+  // ---- As lines of JSON, for --trace vmexit: from now on, and those since the last call.
+  void keep_lines() { keeps_lines_ = true; }
+  std::string take_lines() { return std::exchange(lines_, {}); }
 
  private:
   std::vector<TraceEvent> ring_ = std::vector<TraceEvent>(ring_size);
+  std::vector<ExitCopy> copies_ = std::vector<ExitCopy>(copies);
+  Lanes lanes_;
+  Watch watch_;
+  bool met_ = false, keeps_lines_ = false;
+  std::string lines_;
   uint64_t count_ = 0, last_retired_ = 0;
   EntryFailure last_failure_;
 };

@@ -32,6 +32,7 @@ class VmxHost {
   virtual void vmx_state_replaced() = 0;  // everything derived from the state is stale
   virtual void vmx_notice() = 0;          // something may be due between two instructions
   virtual void vmx_shut_down() = 0;       // a VMX abort
+  virtual void vmx_stop() = 0;            // what the inspector waits for has come
 };
 
 // An event at the guest's door: what the interruption-information fields hold of it.
@@ -179,6 +180,7 @@ class Vmx final : private ApicAccessTarget {
   void select_world();
   void start_timer();
   bool load_msrs(Field address, Field count, bool is_entry, uint32_t& failed);
+  void remember_failure(InstructionError error, bool by_checks);
   Entered fail_entry(Reason reason, uint64_t qualification, const CheckRow* row);
 
   // Exit (exit_transition.cpp)
@@ -191,6 +193,11 @@ class Vmx final : private ApicAccessTarget {
   uint64_t timer_units() const { return clock_.now() >> Capabilities::timer_rate; }
   void check_tpr();
 
+  // Stops the processor behind the event if somebody waits for it.
+  void add_to_trace(const TraceEvent& event) {
+    trace.add(event, *current_);
+    if (trace.met()) host_.vmx_stop();
+  }
   uint64_t field(Field f) const { return (*current_)[f]; }
   void put(Field f, uint64_t value) { current_->set(f, value); }
 

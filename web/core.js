@@ -6,7 +6,7 @@ import { NotGzip, pack, unpack } from "./gzip.js";
 import { guarded, instantiateCore } from "./loader.js";
 
 export const PORTS = ["serial", "console", "debugcon"];
-const REASONS = ["budget", "idle", "stopped", "tick-limit", "power-off", "reset", "debug-exit", "triple-fault", "halted", "boot-failed"];
+const REASONS = ["budget", "idle", "stopped", "tick-limit", "power-off", "reset", "debug-exit", "triple-fault", "halted", "boot-failed", "paused", "quit"];
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -140,6 +140,30 @@ export class Core {
     this.#fill(encoder.encode(`${ended}\0`));
     this.#call("mx_stats", wallSeconds, peakMemory, status);
     return JSON.parse(this.#text());
+  }
+  // The inspector's prompt. With `echo` it edits its line itself, as a raw terminal needs it; `pause` stops the machine where it is.
+  openMonitor({ echo = true, pause = true } = {}) {
+    this.#call("mx_monitor_open", echo ? 1 : 0, pause ? 1 : 0);
+  }
+  closeMonitor() {
+    this.#call("mx_monitor_close");
+  }
+  typeAtMonitor(bytes) {
+    if (bytes.length === 0) return;
+    this.#fill(bytes);
+    this.#call("mx_monitor_type", bytes.length);
+  }
+  takeMonitorOutput() {
+    this.#call("mx_monitor_output");
+    return this.#takeResult();
+  }
+  // VM entries and exits as lines of JSON, from now on; those since the last call.
+  traceVmExits() {
+    this.#call("mx_trace_vm_exits");
+  }
+  takeVmExits() {
+    this.#call("mx_vm_exits");
+    return this.#takeResult();
   }
   describe() {
     this.#call("mx_describe");

@@ -17,6 +17,7 @@
 #include "devices/machine/entropy.h"
 #include "devices/machine/input_log.h"
 #include "devices/machine/machine.h"
+#include "devices/machine/monitor.h"
 #include "devices/machine/snapshot.h"
 #include "devices/memory_disk.h"
 #include "devices/memory_tree.h"
@@ -66,6 +67,14 @@ class Board final : public Machine, private ProcessorHost {
   void pace(uint64_t real_nanoseconds) override;
   uint64_t nanoseconds_until_wake() const override;
   uint64_t ticks() const override { return clock_.ticks; }
+  void open_monitor(bool echo, bool pause) override { monitor_.open(echo, pause); }
+  void close_monitor() override { monitor_.close(); }
+  void type_at_monitor(const uint8_t* bytes, size_t size) override {
+    monitor_.type({reinterpret_cast<const char*>(bytes), size});
+  }
+  std::string take_monitor_output() override { return monitor_.take_output(); }
+  void trace_vm_exits() override { cpu_.vmx.trace.keep_lines(); }
+  std::string take_vm_exits() override { return cpu_.vmx.trace.take_lines(); }
   void compile_with(jit::ModuleHost& host, uint64_t after) override;
   MachineStats stats() const override;
   uint64_t state_hash() override;
@@ -141,6 +150,7 @@ class Board final : public Machine, private ProcessorHost {
   Output serial_output_, console_output_, debug_output_;
 
   Processor cpu_;
+  Monitor monitor_{cpu_};
   std::unique_ptr<jit::Engine> jit_;
   Pic pic_;
   IoApic io_apic_;

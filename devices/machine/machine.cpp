@@ -309,8 +309,11 @@ StopReason Board::run_slice(uint64_t ticks) {
       reset_wanted_ = !boot_error_.empty();
       if (reset_wanted_) return StopReason::boot_failed;
     }
+    if (monitor_.quits()) return StopReason::quit;
+    if (monitor_.paused()) return StopReason::paused;
     uint64_t limit = std::min({end_of_slice, tick_limit_, log_.next_tick()});
-    cpu_.run(limit);
+    cpu_.run(monitor_.limit(clock_.ticks, limit));
+    if (monitor_.arrived()) return StopReason::paused;
     if (ended_) return *ended_;
     if (reset_wanted_) continue;
     if (clock_.ticks >= tick_limit_) return StopReason::tick_limit;
@@ -453,6 +456,7 @@ MachineStats Board::stats() const {
   s.in_regions = cpu_.instructions_in_regions;
   if (jit_) s.jit = &jit_->statistics();
   s.post_code = debug_ports_.post_code();
+  if (cpu_.model.features.has(Feature::VMX)) s.vmx = &cpu_.vmx.trace;
   return s;
 }
 

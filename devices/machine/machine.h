@@ -17,6 +17,9 @@ class SnapshotWriter;
 
 using Bytes = std::vector<uint8_t>;
 
+namespace vmx {
+class Trace;
+}
 namespace jit {
 class ModuleHost;
 struct Statistics;
@@ -75,7 +78,9 @@ enum class StopReason : uint8_t {
   debug_exit,    // exit_code() has the value
   triple_fault,  // and no_reboot is set; otherwise the machine resets itself
   halted,        // HLT with interrupts off and nothing that could ever wake it
-  boot_failed    // after a reset the guest could not be loaded again; boot_error() says why
+  boot_failed,   // after a reset the guest could not be loaded again; boot_error() says why
+  paused,        // the monitor holds the machine
+  quit           // and wants it to end
 };
 
 enum class Port : uint8_t { serial, console, debugcon };
@@ -97,6 +102,7 @@ struct MachineStats {
   uint64_t in_regions = 0;  // of the retired, those that the JIT ran
   const jit::Statistics* jit = nullptr;
   uint8_t post_code = 0;  // the last one that the guest wrote
+  const vmx::Trace* vmx = nullptr;
 };
 
 class Machine {
@@ -127,6 +133,16 @@ class Machine {
   // Host clock only: nanoseconds of real time that have passed since the last call, chosen by the host at slice ends.
   virtual void pace(uint64_t real_nanoseconds) = 0;
   virtual uint64_t nanoseconds_until_wake() const = 0;
+
+  // The inspector's prompt (monitor.h). While it is open, keys may go to it; while it holds the machine, run() answers `paused`.
+  // `echo`: it does its own line editing, for a terminal that does none. `pause`: the machine stops where it is.
+  virtual void open_monitor(bool echo, bool pause) = 0;
+  virtual void close_monitor() = 0;
+  virtual void type_at_monitor(const uint8_t* bytes, size_t size) = 0;
+  virtual std::string take_monitor_output() = 0;
+  // VM entries and exits as lines of JSON, from now on; those since the last call.
+  virtual void trace_vm_exits() = 0;
+  virtual std::string take_vm_exits() = 0;
 
   virtual uint64_t ticks() const = 0;
   virtual MachineStats stats() const = 0;

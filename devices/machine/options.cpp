@@ -366,8 +366,12 @@ const Row table[] = {
      }},
     {"nographic", nullptr, Group::devices, "accepted: there is no display here",
      [](Options&, const std::string&) { return std::string(); }},
-    {"monitor", "none", Group::devices, "accepted: there is no monitor here",
-     [](Options&, const std::string& v) { return v == "none" ? std::string() : not_built("-monitor " + v); }},
+    {"monitor", "stdio|none", Group::devices,
+     "stdio: the monitor takes the lines of standard input, and help lists its commands. In a terminal Ctrl-A C opens it as well",
+     [](Options& o, const std::string& v) {
+       o.monitor = v == "stdio";
+       return v == "none" || v == "stdio" ? std::string() : "-monitor takes stdio or none, not " + quoted(v) + ".";
+     }},
 
     {"until", "REGEX", Group::run,
      "end with status 0 when a line of serial output matches, at that very byte; the expression sees one line at a time, as far "
@@ -393,6 +397,12 @@ const Row table[] = {
     {"hash-every", "N", Group::state,
      "print `hash TICK VALUE` on standard error every N ticks, at the first instruction boundary there or after",
      [](Options& o, const std::string& v) { return read_count(v, "--hash-every", o.hash_every); }},
+    {"trace", "vmexit=FILE", Group::state, "write each VM entry and exit as a line of JSON, with what caused it",
+     [](Options& o, const std::string& v) {
+       if (v.rfind("vmexit=", 0) != 0 || v.size() == 7) return "--trace takes vmexit=FILE, not " + quoted(v) + ".";
+       o.trace_vmexit = v.substr(7);
+       return std::string();
+     }},
     {"save-state", "FILE", Group::state, "write the whole machine at the end; of drives, what the guest wrote to them",
      [](Options& o, const std::string& v) {
        o.save_state = v;
@@ -421,8 +431,6 @@ const Row table[] = {
     {"gdb", "tcp::PORT", Group::later, "a port for a debugger", [](Options&, const std::string&) { return not_built("-gdb"); }},
     {"S", nullptr, Group::later, "wait before the first instruction",
      [](Options&, const std::string&) { return not_built("-S"); }},
-    {"trace", "vmexit=FILE", Group::later, "a log of VM exits",
-     [](Options&, const std::string&) { return not_built("--trace"); }},
 
     {"help", nullptr, Group::none, "this text",
      [](Options& o, const std::string&) {
@@ -643,6 +651,8 @@ std::string plan_json(Options& o) {
     json.field("saveState", o.save_state);
     json.field("saveChanges", o.save_changes);
     json.field("record", o.record);
+    json.field("traceVmexit", o.trace_vmexit);
+    json.field("monitor", o.monitor);
   });
   return json.text();
 }

@@ -45,6 +45,8 @@ struct Options {
   uint64_t stop_at = ~uint64_t{0};
   uint64_t hash_every = 0;
   std::string stats, save_state, save_changes, record;  // files to write at the end
+  std::string trace_vmexit;                             // and while it runs
+  bool monitor = false;                                 // standard input is the monitor's
 
   // Left open by the line; settle() decides.
   enum class Clock : uint8_t { open, virtual_time, host } clock = Clock::open;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "devices/machine/json.h"
+#include "vmx-model/trace.h"
 #include "wasm-jit/engine.h"
 
 namespace matryoshka {
@@ -19,6 +20,8 @@ const char* name(StopReason reason) {
     case StopReason::triple_fault: return "triple-fault";
     case StopReason::halted: return "halted";
     case StopReason::boot_failed: return "boot-failed";
+    case StopReason::paused: return "paused";
+    case StopReason::quit: return "quit";
   }
   return "";
 }
@@ -63,6 +66,16 @@ std::string stats_json(const MachineStats& s, const RunFigures& f) {
     json.field("mips", static_cast<double>(s.retired) / busy / 1e6);
     json.field("interrupts", s.interrupts);
     json.field("post_code", unsigned{s.post_code});
+    if (s.vmx)
+      json.object("vmx", [&] {
+        json.field("entries", s.vmx->entries);
+        json.field("failed_entries", s.vmx->failed_entries);
+        json.object("exits", [&] {
+          for (unsigned n = 0; n < vmx::Trace::most_reasons; ++n)
+            if (const vmx::ReasonInfo* reason = s.vmx->exits[n] ? vmx::find_reason(n) : nullptr)
+              json.field(reason->title, s.vmx->exits[n]);
+        });
+      });
     json.field("blocks_built", s.blocks_built);
     json.field("blocks_dropped", s.blocks_dropped);
     json.field("peak_memory_bytes", f.peak_memory_bytes);

@@ -186,6 +186,17 @@ EXPORT void mx_stats(double wall_seconds, double peak_memory_bytes, unsigned sta
   std::string ended(s.buffer.begin(), std::find(s.buffer.begin(), s.buffer.end(), 0));
   s.answer(stats_json(s.machine->stats(), {"wasm", wall_seconds, count(peak_memory_bytes), ended, status}));
 }
+// The inspector's prompt: keys come in the buffer, text goes out as the result.
+EXPORT void mx_monitor_open(int echo, int pause) { session().machine->open_monitor(echo != 0, pause != 0); }
+EXPORT void mx_monitor_close() { session().machine->close_monitor(); }
+EXPORT void mx_monitor_type(size_t size) {
+  Session& s = session();
+  s.machine->type_at_monitor(s.buffer.data(), std::min(size, s.buffer.size()));
+}
+EXPORT void mx_monitor_output() { session().answer(session().machine->take_monitor_output()); }
+EXPORT void mx_trace_vm_exits() { session().machine->trace_vm_exits(); }
+EXPORT void mx_vm_exits() { session().answer(session().machine->take_vm_exits()); }
+
 EXPORT void mx_describe() { session().answer(session().machine->describe_processor()); }
 EXPORT void mx_boot_error() { session().answer(session().machine->boot_error()); }
 
