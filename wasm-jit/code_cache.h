@@ -24,6 +24,7 @@ struct Translation {
   unsigned instructions = 0;
   std::deque<LinkCell> cells;  // its own exits; their addresses stay
   std::deque<Op> ops;          // that its helpers are called with
+  std::vector<ExitSite> sites;
   LinkCell* leading_here = nullptr;
   uint32_t number = 0;
 };

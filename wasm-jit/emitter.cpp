@@ -1,9 +1,9 @@
 // The control flow of a region as wasm ("Beyond Relooper", Ramsey 2022): the dominator tree is written depth first, a node to
 // which several edges lead forwards stands behind a block that they break out of, and a loop's first node opens a `loop`.
 //
-// Every way out is a stub behind the function's body, reached by a branch; a stub says where RIP is, by which cell to leave and
-// what the budget still owes, and all of them share one tail that writes registers and flags back. So the hot code has no
-// stores of state at all. Stubs are numbered as they are met, innermost first, so a branch to one needs to know only how deep it
+// Every way out is a stub behind the function's body, reached by a branch; a stub says which of the region's ExitSites it is, and
+// all of them share one tail that looks there for where RIP is, by which cell to leave and what the budget still owes, and writes
+// registers and flags back. So the hot code has no stores of state at all. Stubs are numbered as they are met, innermost first, so a branch to one needs to know only how deep it
 // stands itself.
 #include "wasm-jit/emitter.h"
 
@@ -24,6 +24,7 @@ class RegionEmitter {
         f_(2),
         code_(f_.code),
         steps_(region, layout, host, f_),
+        exit_site_(f_.new_local(WasmType::i32)),
         exit_cell_(f_.new_local(WasmType::i32)),
         exit_rip_(f_.new_local(WasmType::i64)),
         exit_checks_(f_.new_local(WasmType::i32)),
@@ -81,6 +82,7 @@ class RegionEmitter {
     }
   };
   static constexpr uint32_t checks_page = 1, looks_up = 2;
+  static constexpr uint16_t unknown_shape = 0xffff;
   // What a branch can name, from the outside in.
   struct Label {
     enum class Kind : uint8_t { plain, behind, loop } kind;
@@ -278,29 +280,58 @@ class RegionEmitter {
 
   void write_stub(const Stub& s) {
     if (s.failed) steps_.note_fault(*s.failed, s.failed_op, s.done);
-    if (s.done) code_.get(StepEmitter::budget), code_.i32(s.done), code_.op(Wasm::i32_sub), code_.set(StepEmitter::budget);
-    s.cell_local ? code_.get(*s.cell_local) : code_.i32(s.cell);
-    code_.set(exit_cell_);
-    if (s.rip_local) {
-      code_.get(*s.rip_local), code_.set(exit_rip_);
-    } else {
-      code_.get(steps_.base);
-      if (s.distance) code_.i64(static_cast<uint64_t>(s.distance)), code_.op(Wasm::i64_add);
-      if (region_.mode.code_bits != 64) code_.i64(0xffffffff), code_.op(Wasm::i64_and);
-      code_.set(exit_rip_);
-    }
-    if (s.rip_local || s.checks_page) code_.i32(s.rip_local ? looks_up : checks_page), code_.set(exit_checks_);
+    bool known = s.flags.known();
     exit_shapes_ |= s.flags.shapes;
-    if (s.flags.known()) code_.i32(s.flags.state().index()), code_.set(steps_.flag_kind);
+    if (!known) flags_known_ = false;
+    ExitSite site{s.cell, static_cast<int32_t>(s.distance), s.done, static_cast<uint16_t>(known ? s.flags.state().index() : 0),
+                  static_cast<uint16_t>(s.rip_local ? looks_up : s.checks_page ? checks_page : 0)};
+    if (!known) site.flag_shape = unknown_shape;
+    if (s.rip_local) code_.get(*s.rip_local), code_.set(exit_rip_);
+    if (s.cell_local) code_.get(*s.cell_local), code_.set(exit_cell_);
+    code_.i32(static_cast<uint32_t>(sites_.size() * sizeof(ExitSite))), code_.set(exit_site_);
+    sites_.push_back(site);
+  }
+
+  template <class Has>
+  bool any(Has has) const {
+    return std::any_of(stubs_.begin(), stubs_.end(), has);
   }
 
   void tail() {
+    bool known = flags_known_;
+    Address sites = host_.keep(sites_);
+    auto load = [&](Wasm w, size_t field) {
+      code_.get(exit_site_), code_.access(w, sites + static_cast<uint32_t>(field));
+    };
+    code_.get(StepEmitter::budget), load(Wasm::i32_load, offsetof(ExitSite, done)), code_.op(Wasm::i32_sub);
+    code_.set(StepEmitter::budget);
+    bool some_rip = any([](const Stub& s) { return s.rip_local.has_value(); });
+    bool some_cell = any([](const Stub& s) { return s.cell_local.has_value(); });
+    bool looks = some_rip, checks = looks || any([](const Stub& s) { return s.checks_page; });
+    if (checks) load(Wasm::i32_load16_u, offsetof(ExitSite, checks)), code_.set(exit_checks_);
+    if (some_cell) {
+      code_.get(exit_cell_), load(Wasm::i32_load, offsetof(ExitSite, cell)), code_.get(exit_cell_), code_.op(Wasm::select);
+    } else {
+      load(Wasm::i32_load, offsetof(ExitSite, cell));
+    }
+    code_.set(exit_cell_);
+    if (some_rip) code_.get(exit_checks_), code_.i32(looks_up), code_.op(Wasm::i32_ne), code_.open(Wasm::if_);
+    code_.get(steps_.base), load(Wasm::i64_load32_s, offsetof(ExitSite, distance)), code_.op(Wasm::i64_add);
+    if (region_.mode.code_bits != 64) code_.i64(0xffffffff), code_.op(Wasm::i64_and);
+    code_.set(exit_rip_);
+    if (some_rip) code_.end();
+    if (FlagsHere here{exit_shapes_}; !here.known()) {
+      // Where even the site does not know, the local does.
+      auto shape = [&] { load(Wasm::i32_load16_u, offsetof(ExitSite, flag_shape)); };
+      if (!known) code_.get(steps_.flag_kind);
+      shape();
+      if (!known) shape(), code_.i32(unknown_shape), code_.op(Wasm::i32_eq), code_.op(Wasm::select);
+      code_.set(steps_.flag_kind);
+    }
     steps_.store_registers();
     steps_.store_flags(exit_shapes_);
     code_.i32(0), code_.get(exit_rip_), code_.access(Wasm::i64_store, layout_.rip);
     if (!layout_.tail_calls) return return_cell([&] { code_.get(exit_cell_); });
-    bool looks = std::any_of(stubs_.begin(), stubs_.end(), [](const Stub& s) { return s.rip_local.has_value(); });
-    bool checks = looks || std::any_of(stubs_.begin(), stubs_.end(), [](const Stub& s) { return s.checks_page; });
     if (looks) look_up();
     if (checks) check_page();
     code_.get(StepEmitter::budget), code_.get(exit_cell_);
@@ -376,7 +407,6 @@ class RegionEmitter {
     return_cell([&] { code_.i32(layout_.refused_cell); });
     code_.end();
     code_.i32(0), code_.access(Wasm::i64_load, layout_.rip), code_.set(steps_.base);
-    code_.i32(0), code_.set(exit_checks_);
     code_.append(steps_.load_registers());
     steps_.vectors.look_at_mxcsr();
     WasmWriter first = std::move(code_);
@@ -390,13 +420,15 @@ class RegionEmitter {
   FunctionWriter f_;
   WasmWriter& code_;
   StepEmitter steps_;
-  const uint32_t exit_cell_, exit_rip_, exit_checks_, fetch_entry_;
+  const uint32_t exit_site_, exit_cell_, exit_rip_, exit_checks_, fetch_entry_;
   uint32_t pages_known_ = 0;
   int node_ = 0;
   std::vector<Label> labels_;
   std::vector<Stub> stubs_;
   std::vector<uint32_t> shapes_;
+  std::vector<ExitSite> sites_;
   uint32_t exit_shapes_ = 0;
+  bool flags_known_ = true;  // at each exit
 };
 
 }  // namespace

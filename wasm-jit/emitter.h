@@ -17,6 +17,8 @@ class EmitterHost {
   virtual Address new_cell() = 0;
   // Where this Op will stand as long as the region lives, and the table slot of the function that does it.
   virtual Address keep(const Op& op) = 0;
+  // Where these will stand as long as the region lives.
+  virtual Address keep(std::vector<ExitSite> sites) = 0;
   virtual uint32_t helper_slot(const Op& op) = 0;
 };
 

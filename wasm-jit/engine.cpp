@@ -103,6 +103,10 @@ Address Engine::keep(const Op& op) {
   emitting_->ops.push_back(op);
   return address_of(&emitting_->ops.back());
 }
+Address Engine::keep(std::vector<ExitSite> sites) {
+  emitting_->sites = std::move(sites);
+  return address_of(emitting_->sites.data());
+}
 uint32_t Engine::helper_slot(const Op& op) { return slot_of(handler_for(op.id)); }
 
 void Engine::flush() {

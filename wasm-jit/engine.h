@@ -50,6 +50,7 @@ class Engine final : public RegionEngine, private EmitterHost {
  private:
   Address new_cell() override;
   Address keep(const Op& op) override;
+  Address keep(std::vector<ExitSite> sites) override;
   uint32_t helper_slot(const Op& op) override;
   Layout layout();
   template <bool may_go_on>

@@ -37,6 +37,15 @@ struct JumpEntry {
 static_assert(offsetof(JumpEntry, slot) == offsetof(LinkCell, slot) &&
               offsetof(JumpEntry, physical_page) == offsetof(LinkCell, physical_page));
 
+// What a region's tail must know of the exit that leads to it.
+struct ExitSite {
+  uint32_t cell;
+  int32_t distance;     // of RIP from the entry
+  uint32_t done;        // instructions that the budget still owes
+  uint16_t flag_shape;  // FlagState::index()
+  uint16_t checks;      // whether RIP's page is to be looked at
+};
+
 enum class ExitKind : uint32_t {
   next,          // goes on at RIP
   interpreted,   // what stands at RIP must be interpreted: a slow memory access, a row of kind leave

@@ -1,6 +1,7 @@
 #include "wasm-jit/step_emitter.h"
 
 #include "cpu/handlers.h"
+#include "cpu/ops/integer.h"
 
 namespace matryoshka::jit {
 
@@ -447,10 +448,16 @@ void StepEmitter::make_flags_plain() {
 StepEmitter::Needs StepEmitter::needs_of(const Op& op) {
   const Row& row = rows[op.row()];
   constexpr uint32_t fpu = attribute::SSE_STATE | attribute::MMX_STATE | attribute::X87_STATE;
-  if (!(row.attributes & fpu) || row.attributes & attribute::IMPLICIT) return {};
+  // DIV and IDIV leave the flags alone, too.
+  bool divides = handler_for(op.id) == &integer::div || handler_for(op.id) == &integer::idiv;
+  if (!divides && (!(row.attributes & fpu) || row.attributes & attribute::IMPLICIT)) return {};
   // The x87 notes where its last instruction stood.
   Needs n{0, 0, 0, false, (row.attributes & attribute::X87_STATE) != 0, false};
   find_general_operands(op, n.reads, n.writes);
+  if (divides) {
+    n.writes = 1 << RAX | 1 << RDX;
+    n.reads |= n.writes;
+  }
   // XMM0 is the third operand of some.
   if (row.attributes & attribute::SSE_STATE) n.xmm = static_cast<uint16_t>(VectorStep::registers_of(op) | 1);
   if (op.is_memory()) {
