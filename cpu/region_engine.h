@@ -46,7 +46,7 @@ class RegionEngine {
   virtual ~RegionEngine() = default;
 
   // How many instructions are interpreted from a block on before a region is thought of.
-  uint32_t hot = 50'000;
+  uint32_t hot = 200'000;
 
   enum class End : uint8_t {
     next,         // go on at RIP
