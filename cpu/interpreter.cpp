@@ -279,7 +279,7 @@ void Processor::finish_faulted(const Op& op) {
 
 __attribute__((flatten)) void Processor::interpret() {
   bool must_interpret = false;  // a region has stopped in front of what it cannot do
-  bool from_region = false;
+  bool from_region = false, left_to_us = false;
   way_ = nullptr;
   for (;;) {
     if (attention_ && !stepping_) [[unlikely]]
@@ -301,7 +301,7 @@ __attribute__((flatten)) void Processor::interpret() {
         if (way_) regions_->link(way_, *block), way_ = nullptr;
         AfterRegion after = must_interpret ? AfterRegion::interpret : run_region(*block);
         if (after == AfterRegion::leave) return;
-        from_region = true;
+        from_region = true, left_to_us = after == AfterRegion::interpret;
         must_interpret = !must_interpret && after == AfterRegion::interpret;
         if (after == AfterRegion::go_on || must_interpret) continue;
       } else if (block->heat < regions_->hot && (block->heat += block->count) >= regions_->hot) [[unlikely]] {
@@ -312,7 +312,7 @@ __attribute__((flatten)) void Processor::interpret() {
     }
     Op* op = block_ops_ = block == &transient_ ? transient_ops_ : blocks_.ops(*block);
     if (from_region) [[unlikely]]
-      regions_->taken_over(*op), from_region = false;
+      regions_->taken_over(*block, *op, left_to_us), from_region = false;
     block_end_ = op + block->count;
     block_rip_ = state.rip;
     state.gpr[CpuState::slot_block] = state.rip;

@@ -63,8 +63,8 @@ class RegionEngine {
   // The way out that a region took leads to this block, which has an entry: next time it may go there directly.
   virtual void link(void* way, const Block& target) = 0;
 
-  // The interpreter goes on with this instruction where a region has ended; for statistics.
-  virtual void taken_over(const Op& op) = 0;
+  // The interpreter goes on with this instruction where a region has ended. `left`: the region had it, but could not do it.
+  virtual void taken_over(const Block& block, const Op& op, bool left) = 0;
 
   // The block at RIP, which has run often. May compile it, now or later.
   virtual void consider(Processor& cpu, Block& block) = 0;

@@ -18,7 +18,7 @@ bool form_at(CpuBench& b, uint64_t rip, jit::Region& region) {
   b.cpu.state.rip = rip;
   Block* block = block_at(b, rip);
   REQUIRE(block);
-  return jit::form(b.cpu, *block, region);
+  return jit::form(b.cpu, *block, {}, region);
 }
 
 // Has a region everywhere, which does nothing but note where it was entered.
@@ -33,7 +33,7 @@ class EmptyRegions final : public RegionEngine {
     return {End::interpreted, budget, nullptr, nullptr};
   }
   void link(void*, const Block&) override {}
-  void taken_over(const Op&) override {}
+  void taken_over(const Block&, const Op&, bool) override {}
   void consider(Processor&, Block&) override {}
   uint32_t entry_for(uint64_t, uint32_t) const override { return 1; }
   uint64_t drop_written(uint64_t, uint64_t) override { return 0; }

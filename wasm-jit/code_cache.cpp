@@ -97,6 +97,23 @@ uint64_t CodeCache::drop_written(uint64_t page, uint64_t granules) {
   return used;
 }
 
+std::vector<RegionKey> CodeCache::drop_holding(uint64_t physical) {
+  std::vector<RegionKey> dropped;
+  uint64_t page = physical & ~uint64_t{page_size - 1};
+  uint64_t granule = uint64_t{1} << (physical - page) / PhysicalMemory::granule;
+  auto found = by_page_.find(page);
+  if (found == by_page_.end()) return dropped;
+  for (uint32_t number : std::vector<uint32_t>(found->second)) {
+    Translation& t = *live_.at(number);
+    bool holds = false;
+    for (const CodePageUse& p : t.pages) holds |= p.physical == page && p.granules & granule;
+    if (!holds) continue;
+    dropped.push_back(t.key);
+    drop(t);
+  }
+  return dropped;
+}
+
 void CodeCache::drop_all() {
   while (!live_.empty()) drop(*live_.begin()->second);
 }

@@ -39,6 +39,8 @@ class CodeCache {
   void place(Translation& t, uint32_t slot);
   void drop(Translation& t);
   uint64_t drop_written(uint64_t page, uint64_t granules);
+  // Drops the regions that hold the instruction here, and says which they were.
+  std::vector<RegionKey> drop_holding(uint64_t physical);
   void drop_all();
   // Those whose slots are in [first, first + count).
   void drop_slots(uint32_t first, uint32_t count);

@@ -46,6 +46,7 @@ class RegionEmitter {
       code_.get(cell), code_.access(Wasm::i32_load, offsetof(LinkCell, slot));
       code_.op(Wasm::return_call_indirect), code_.number(0), code_.number(0);
     };
+    steps_.block = [this](bool opens) { opens ? open(Wasm::block, {Label::Kind::plain, 0}) : close(); };
     steps_.longest_here = [this] { return node(node_).longest; };
     find_flag_shapes();
     tree(0);
@@ -94,16 +95,16 @@ class RegionEmitter {
   // ---- Flags: which shapes they may have where a node begins
 
   void find_flag_shapes() {
-    std::vector<std::optional<FlagState>> leaves(region_.nodes.size());
+    std::vector<std::optional<uint32_t>> leaves(region_.nodes.size());
     for (size_t i = 0; i < region_.nodes.size(); ++i)
       for (const Step& s : region_.nodes[i].steps)
-        if (auto state = steps_.announce(s)) leaves[i] = state;
+        if (auto shapes = steps_.announce(s)) leaves[i] = shapes;
     shapes_.assign(region_.nodes.size(), 0);
     shapes_[0] = FlagState{}.bit();
     for (bool changed = true; changed;) {
       changed = false;
       for (size_t i = 0; i < region_.nodes.size(); ++i) {
-        uint32_t out = leaves[i] ? leaves[i]->bit() : shapes_[i];
+        uint32_t out = leaves[i] ? *leaves[i] : shapes_[i];
         auto flow = [&](const Edge& e) {
           if (e.node == Edge::outside) return;
           uint32_t& in = shapes_[static_cast<size_t>(e.node)];
@@ -141,7 +142,8 @@ class RegionEmitter {
     for (size_t i = 0; i < all.size(); ++i) {
       require_page(all[i], all[i].start);
       require_page(all[i], all[i].end - 1);
-      bool followed = i + 1 < all.size() && (all[i + 1].kind == Step::Kind::text || all[i + 1].kind == Step::Kind::vector);
+      bool followed = i + 1 < all.size() && !all[i + 1].slow &&
+                      (all[i + 1].kind == Step::Kind::text || all[i + 1].kind == Step::Kind::vector);
       steps_.step(all[i], followed);
     }
     ending(n);
@@ -179,9 +181,6 @@ class RegionEmitter {
     steps_.set_flag_kind();
     switch (from.ending) {
       case Ending::left: return;
-      case Ending::interpreted:
-        stub(Wasm::br, {.distance = from.end, .done = steps_.done, .cell = layout_.interpreted_cell});
-        return;
       case Ending::indirect: leave_indirectly(); return;
       case Ending::goes: go(n, from.next); return;
       case Ending::returns: {
@@ -252,7 +251,7 @@ class RegionEmitter {
       // Once round: the only place in a loop where the budget is looked at.
       steps_.flush_budget();
       code_.get(StepEmitter::budget), code_.i32(node(e.node).longest), code_.op(Wasm::i32_lt_s);
-      stub(Wasm::br_if, {.distance = node(e.node).start, .done = 0, .cell = layout_.interpreted_cell});
+      stub(Wasm::br_if, {.distance = node(e.node).start, .done = 0, .cell = layout_.next_cell});
       code_.branch(Wasm::br, label(Label::Kind::loop, e.node));
     } else if (node(e.node).before.size() > 1) {
       steps_.flush_budget();

@@ -84,7 +84,7 @@ int32_t Engine::run_in_region(Processor& cpu, const Op& op) {
 void Engine::consider(Processor& cpu, Block& block) {
   if (first_slot_ == 0 || cache_.find(block.physical, block.mode)) return;
   Region region;
-  if (!form(cpu, block, region)) {
+  if (!form(cpu, block, slow_, region)) {
     ++statistics_.refused;
     return;
   }
@@ -96,6 +96,20 @@ void Engine::consider(Processor& cpu, Block& block) {
   ++statistics_.regions;
   statistics_.instructions += region.instructions;
   if (waiting_.size() >= batch) compile_waiting();
+}
+
+void Engine::taken_over(const Block& block, const Op& op, bool left) {
+  ++statistics_.taken_over[op.row()];
+  if (left && left_at_site_ && slow_.note(block.physical)) compile_again(block.physical);
+}
+
+// What holds this instruction is made anew when it is next met.
+void Engine::compile_again(uint64_t physical) {
+  for (const RegionKey& key : cache_.drop_holding(physical)) {
+    Block* block = cpu_.blocks().find(key.physical, key.mode);
+    if (block) block->heat = hot - 1;
+  }
+  forget_jumps();
 }
 
 Address Engine::new_cell() { return address_of(cache_.new_cell(*emitting_)); }
@@ -147,6 +161,7 @@ RegionEngine::Outcome Engine::run(uint32_t entry, int32_t budget) {
   auto* cell = reinterpret_cast<LinkCell*>(static_cast<uintptr_t>(static_cast<uint32_t>(function(budget, 0))));
   auto kind = static_cast<ExitKind>(cell->kind);
   ++statistics_.exits[cell->kind];
+  left_at_site_ = kind == ExitKind::interpreted;
   Outcome outcome{End::interpreted, budget_left, nullptr, nullptr};
   if (kind == ExitKind::next || kind == ExitKind::indirect) {
     outcome.end = End::next;

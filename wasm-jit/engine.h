@@ -41,7 +41,7 @@ class Engine final : public RegionEngine, private EmitterHost {
 
   Outcome run(uint32_t entry, int32_t budget) override;
   void link(void* way, const Block& target) override;
-  void taken_over(const Op& op) override { ++statistics_.taken_over[op.row()]; }
+  void taken_over(const Block& block, const Op& op, bool left) override;
   void consider(Processor& cpu, Block& block) override;
   uint32_t entry_for(uint64_t physical, uint32_t mode) const override;
   uint64_t drop_written(uint64_t page, uint64_t granules) override;
@@ -57,6 +57,7 @@ class Engine final : public RegionEngine, private EmitterHost {
   static int32_t run_in_region(Processor& cpu, const Op& op);
   void compile_waiting();
   void forget_jumps();
+  void compile_again(uint64_t physical);
 
   static constexpr uint32_t capacity = 8192;
   static constexpr size_t batch = 8;
@@ -75,6 +76,8 @@ class Engine final : public RegionEngine, private EmitterHost {
   };
   std::vector<Waiting> waiting_;
   uint64_t waiting_since_ = 0;
+  SlowSites slow_;
+  bool left_at_site_ = false;  // the last region ended in front of an instruction that it could not do
   LinkCell interpreted_cell_, refused_cell_, fault_cell_, indirect_cell_, next_cell_, entered_cell_;
   std::vector<JumpEntry> jumps_;
   const Op* fault_op_ = nullptr;

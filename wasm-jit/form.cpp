@@ -39,7 +39,7 @@ struct Decoded {
 
 class Former {
  public:
-  Former(const Processor& cpu, Region& region) : cpu_(cpu), region_(region), entry_(cpu.state.rip), mode_(cpu.mode()) {}
+  Former(const Processor& cpu, const SlowSites& slow, Region& region) : cpu_(cpu), slow_(slow), region_(region), entry_(cpu.state.rip), mode_(cpu.mode()) {}
 
   bool run(const Block& entry) {
     region_.key = {entry.physical, entry.mode};
@@ -159,6 +159,8 @@ class Former {
       std::string_view name = row.mnemonic;
       d.call = name == "CALL", d.ret = name == "RET";
     }
+    d.step.slow = d.flow == Flow::on && d.step.kind != Step::Kind::helper &&
+                  slow_.is_slow(region_.pages[pages[0]->index].physical + in_page);
     mark_bytes(pages, static_cast<unsigned>(in_page), in.length, first);
     return d;
   }
@@ -240,7 +242,9 @@ class Former {
     for (;;) {
       auto found = steps_.find(place);
       if (found == steps_.end()) {
-        node.ending = Node::Ending::interpreted;
+        // Bytes that cannot be decoded, or more than a region may have.
+        node.ending = Node::Ending::goes;
+        node.next = {Edge::outside, place.distance};
         node.end = place.distance;
         return;
       }
@@ -282,6 +286,7 @@ class Former {
   }
 
   const Processor& cpu_;
+  const SlowSites& slow_;
   Region& region_;
   const uint64_t entry_;
   const CodeMode mode_;
@@ -295,8 +300,8 @@ class Former {
 
 }  // namespace
 
-bool form(const Processor& cpu, const Block& entry, Region& region) {
-  if (!Former(cpu, region).run(entry)) return false;
+bool form(const Processor& cpu, const Block& entry, const SlowSites& slow, Region& region) {
+  if (!Former(cpu, slow, region).run(entry)) return false;
   arrange(region);
   return region.nodes[0].steps.size() > 0;
 }

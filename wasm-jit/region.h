@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <unordered_map>
 #include <vector>
 
 #include "cpu/domain/tree.h"
@@ -22,6 +23,21 @@ struct RegionKey {
   bool operator==(const RegionKey&) const = default;
 };
 
+// Instructions that regions have left to the interpreter often: they get a way of their own, a call.
+class SlowSites {
+ public:
+  // True when it has happened so often for the first time.
+  bool note(uint64_t physical) { return ++counts_[physical] == often; }
+  bool is_slow(uint64_t physical) const {
+    auto found = counts_.find(physical);
+    return found != counts_.end() && found->second >= often / 4;
+  }
+
+ private:
+  static constexpr uint32_t often = 400;
+  std::unordered_map<uint64_t, uint32_t> counts_;
+};
+
 struct Step {
   enum class Kind : uint8_t {
     text,
@@ -33,6 +49,7 @@ struct Step {
   Kind kind;
   int64_t start, end;         // distances of its first byte and of the byte behind it
   Op op;                      // lowered as a block of its own
+  bool slow = false;          // leaves often: SlowSites
   tree::Recording recording;  // of a text; of a vector instruction, where its memory operand is
 };
 
@@ -45,16 +62,15 @@ struct Edge {
 
 struct Node {
   enum class Ending : uint8_t {
-    goes,         // to `next`
-    branches,     // to `taken` if the last step's condition holds, else to `next`
-    indirect,     // wherever the last step says
-    returns,      // the same, most likely to `next`
-    left,         // the last step has done so
-    interpreted,  // what stands at `end` is the interpreter's: rows of kind leave, repeated strings, undecodable bytes
+    goes,      // to `next`
+    branches,  // to `taken` if the last step's condition holds, else to `next`
+    indirect,  // wherever the last step says
+    returns,   // the same, most likely to `next`
+    left,      // the last step has done so
   };
   int64_t start = 0, end = 0;
   std::vector<Step> steps;
-  Ending ending = Ending::interpreted;
+  Ending ending = Ending::goes;
   Edge next, taken;
 
   // Set by arrange().
@@ -90,7 +106,7 @@ struct Region {
 
 // Decodes what lies round the processor's RIP, along edges that have been taken. False if not even its first instruction can be
 // compiled.
-bool form(const Processor& cpu, const Block& entry, Region& region);
+bool form(const Processor& cpu, const Block& entry, const SlowSites& slow, Region& region);
 
 // Puts the nodes into reverse postorder, turns edges into the middle of a loop into exits, and finds dominators and loops.
 void arrange(Region& region);

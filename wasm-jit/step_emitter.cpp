@@ -31,7 +31,7 @@ StepEmitter::StepEmitter(const Region& region, const Layout& layout, EmitterHost
       flag_b_(f.new_local(WasmType::i64)),
       cell_(f.new_local(WasmType::i32)),
       entry_(f.new_local(WasmType::i32)) {
-  vectors.leave_if = [this](unsigned depth) { leave_if(step_->start, done, depth); };
+  vectors.leave_if = [this](unsigned depth) { leave(depth); };
   vectors.address = [this](unsigned bits, bool write, bool aligned) {
     translate(linear_address(recording_->effects[0], false), bits, write, aligned);
   };
@@ -47,10 +47,20 @@ uint32_t StepEmitter::gpr_local(unsigned n) {
   return *gpr_[n];
 }
 
+// The instruction at hand cannot go on if the i32 on the stack is not zero.
+void StepEmitter::leave(unsigned depth) {
+  if (has_slow_way_)
+    code_.branch(Wasm::br_if, depth);
+  else
+    leave_if(step_->start, done, depth);
+}
+
 void StepEmitter::step(const Step& step, bool followed) {
   step_ = &step;
   f_.next_instruction();
-  switch (step.kind) {
+  if (step.slow)
+    with_slow_way(step);
+  else switch (step.kind) {
     case Step::Kind::text: text(step); break;
     case Step::Kind::vector: vector(step); break;
     case Step::Kind::helper: helper(step); break;
@@ -61,6 +71,69 @@ void StepEmitter::step(const Step& step, bool followed) {
   if (shadow_) code_.i32(0), code_.i32(0), code_.access(Wasm::i32_store8, layout_.sti_shadow);
   shadow_ = false;
   ++done;
+}
+
+// Both ways in one region: what is plain as ever, and a call for all else.
+void StepEmitter::with_slow_way(const Step& step) {
+  FlagsHere before = flags;
+  std::optional<FlagState> after = state_after(step);
+  if (!flags.known() && (step.kind == Step::Kind::text)) {
+    recording_ = &step.recording;
+    if (asks_for_flags()) make_flags_plain();
+    before = flags;
+  }
+  block(true), block(true);
+  has_slow_way_ = true;
+  step.kind == Step::Kind::text ? text(step) : vector(step);
+  has_slow_way_ = false;
+  if (after) set_flag_kind();
+  code_.branch(Wasm::br, 1);
+  block(false);
+  f_.next_instruction();
+  FlagsHere fast = flags;
+  flags = before;
+  call_helper(step, needs_of_slow(step));
+  if (after) {
+    flags.shapes = FlagState{}.bit();
+    set_flag_kind();
+    flags.shapes |= fast.shapes;
+  } else {
+    flags = before;  // the values that they follow from are still there
+  }
+  block(false);
+}
+
+std::optional<FlagState> StepEmitter::state_after(const Step& step) {
+  if (step.kind == Step::Kind::vector) {
+    VectorRow::Flags left = vector_row(step.op.row())->flags;
+    if (left == VectorRow::Flags::none) return {};
+    return left == VectorRow::Flags::ordered ? FlagState{Shape::ordered} : FlagState{};
+  }
+  std::optional<FlagState> state;
+  for (const tree::Effect& e : step.recording.effects) {
+    if (e.kind != EffectKind::set_flags) continue;
+    auto match = match_flags(step.recording, width_code(step.op), e.value, e.second);
+    state = match ? match->state : FlagState{};
+  }
+  return state;
+}
+
+StepEmitter::Needs StepEmitter::needs_of_slow(const Step& step) {
+  Needs n{0, 0, 0, state_after(step).has_value(), true, true};
+  recording_ = &step.recording;
+  for_each_use([&](const tree::Node& node) {
+    if (node.op == Operator::gpr) n.reads |= static_cast<uint16_t>(1u << node.constant);
+    n.flags |= node.op == Operator::flag_result || node.op == Operator::flag_aux;
+  });
+  for (const tree::Effect& e : step.recording.effects)
+    if (e.kind == EffectKind::set_gpr) n.writes |= static_cast<uint16_t>(1u << e.number);
+  if (step.kind == Step::Kind::vector) {
+    find_general_operands(step.op, n.reads, n.writes);
+    n.xmm = static_cast<uint16_t>(VectorStep::registers_of(step.op) | 1);
+  }
+  // A part of a register that is written, or one that is written only sometimes, is read as well.
+  n.reads |= n.writes;
+  return n;
 }
 
 void StepEmitter::flush_budget() {
@@ -127,11 +200,11 @@ bool StepEmitter::asks_for_flags() const {
   return asks;
 }
 
-std::optional<FlagState> StepEmitter::announce(const Step& step) {
+std::optional<uint32_t> StepEmitter::announce(const Step& step) {
   if (step.kind == Step::Kind::helper) {
     if (!needs_of(step.op).flags) return {};
     flags_used_ = flags_changed_ = true;
-    return FlagState{};
+    return FlagState{}.bit();
   }
   if (step.kind == Step::Kind::call || step.kind == Step::Kind::last) return {};
   recording_ = &step.recording;
@@ -146,22 +219,14 @@ std::optional<FlagState> StepEmitter::announce(const Step& step) {
       if ((reads | writes) >> n & 1) gpr_local(n);
       if (writes >> n & 1) changed_[n] = true;
     }
-    VectorRow::Flags left = vector_row(step.op.row())->flags;
-    if (left == VectorRow::Flags::none) return {};
-    flags_used_ = flags_changed_ = true;
-    return left == VectorRow::Flags::ordered ? FlagState{Shape::ordered} : FlagState{};
   }
   if (asks_for_flags()) flags_used_ = true;
-  std::optional<FlagState> state;
-  for (const tree::Effect& e : recording_->effects) {
+  for (const tree::Effect& e : recording_->effects)
     if (e.kind == EffectKind::set_gpr) gpr_local(e.number), changed_[e.number] = true;
-    if (e.kind == EffectKind::set_flags) {
-      auto match = match_flags(*recording_, width_code(step.op), e.value, e.second);
-      state = match ? match->state : FlagState{};
-      flags_used_ = flags_changed_ = true;
-    }
-  }
-  return state;
+  std::optional<FlagState> state = state_after(step);
+  if (!state) return {};
+  flags_used_ = flags_changed_ = true;
+  return state->bit() | (step.slow ? FlagState{}.bit() : 0);
 }
 
 Value StepEmitter::import(NodeId id) {
@@ -266,7 +331,7 @@ void StepEmitter::translate(Value address, unsigned bits, bool write, bool align
   } else {
     code_.i64(page_size - bits / 8), code_.op(Wasm::i64_gt_u);
   }
-  leave_if(step_->start, done, 0);
+  leave(0);
   code_.get(local), code_.op(Wasm::i32_wrap_i64);
   code_.get(entry_), code_.access(Wasm::i32_load, layout_.data_tlb + tag_addend);
   code_.op(Wasm::i32_add);
@@ -288,7 +353,7 @@ void StepEmitter::check_target(Value target) {
   f_.want(target), f_.want(target);
   f_.wide(target), code_.i64(unused), code_.op(Wasm::i64_shl), code_.i64(unused), code_.op(Wasm::i64_shr_s);
   f_.wide(target), code_.op(Wasm::i64_ne);
-  leave_if(step_->start, done, 0);
+  leave(0);
 }
 
 void StepEmitter::effect(const tree::Effect& e, uint32_t number) {
@@ -347,7 +412,7 @@ void StepEmitter::effect(const tree::Effect& e, uint32_t number) {
       if (f_.graph.is_constant(v, 0)) return;
       f_.want(v);
       f_.condition(v);
-      leave_if(step_->start, done, 0);
+      leave(0);
       return;
     }
     case EffectKind::check_target: {
@@ -506,14 +571,15 @@ void StepEmitter::note_rip(const Step& step) {
 }
 
 void StepEmitter::note_fault(const Step& step, Address op, unsigned done_before) {
-  if (!needs_of(step.op).place) note_ticks(done_before, op), note_rip(step);
+  if (!step.slow && !needs_of(step.op).place) note_ticks(done_before, op), note_rip(step);
   code_.i32(0), code_.i32(op), code_.access(Wasm::i32_store, layout_.fault_op);
 }
 
 // A helper finds what it needs as the interpreter would have left it: registers and flags in memory, and the block's bookkeeping
 // as if the instruction were a block of its own.
-void StepEmitter::helper(const Step& step) {
-  Needs needs = needs_of(step.op);
+void StepEmitter::helper(const Step& step) { call_helper(step, needs_of(step.op)); }
+
+void StepEmitter::call_helper(const Step& step, const Needs& needs) {
   if (needs.flags) make_flags_plain_and_store();
   store_registers(needs.reads, needs.xmm);
   Address op = host_.keep(step.op);

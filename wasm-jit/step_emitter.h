@@ -32,6 +32,7 @@ class StepEmitter {
   std::function<void(const Step& step, Address op)> leave_if_helper_failed;
   std::function<void(const Step& step, uint32_t cell)> leave_by;  // by the cell in this local, if it is not 0
   std::function<void(uint32_t cell)> leave_at_once;               // likewise in any case, everything being in memory
+  std::function<void(bool)> block;                                // opens one, or closes the innermost
   std::function<unsigned()> longest_here;                         // instructions until the budget is looked at
 
   FlagsHere flags;
@@ -45,8 +46,8 @@ class StepEmitter {
   uint32_t target_local() const { return *target_; }
 
   // Before anything is written, every step is announced: the registers of the whole region must be known at its first call of a
-  // helper. Answers the shape that the step leaves the flags in; nothing if it does not touch them.
-  std::optional<FlagState> announce(const Step& step);
+  // helper. Answers the shapes that the step may leave the flags in; nothing if it does not touch them.
+  std::optional<uint32_t> announce(const Step& step);
 
   // What the fault of a helper needs to know that its call did not: where it stands, for registers alone everything.
   void note_fault(const Step& step, Address op, unsigned done);
@@ -78,6 +79,11 @@ class StepEmitter {
   void note_ticks(unsigned done, Address op);
   void note_rip(const Step& step);
 
+  void leave(unsigned depth);
+  void with_slow_way(const Step& step);
+  void call_helper(const Step& step, const Needs& needs);
+  Needs needs_of_slow(const Step& step);
+  std::optional<FlagState> state_after(const Step& step);
   void text(const Step& step);
   void vector(const Step& step);
   void helper(const Step& step);
@@ -112,6 +118,7 @@ class StepEmitter {
   bool flags_used_ = false, flags_changed_ = false;
   const uint32_t flag_result_, flag_aux_, flag_a_, flag_b_;
   const uint32_t cell_;
+  bool has_slow_way_ = false;  // what cannot be done breaks out of a block instead of the region
   bool shadow_ = false;  // the step before was an STI
   uint32_t entry_;       // TLB entry of the access at hand
   std::optional<uint32_t> condition_, target_;
