@@ -27,7 +27,10 @@ struct RegionKey {
 class SlowSites {
  public:
   // True when it has happened so often for the first time.
-  bool note(uint64_t physical) { return ++counts_[physical] == often; }
+  bool note(uint64_t physical) {
+    if (counts_.size() == most) counts_.clear();
+    return ++counts_[physical] == often;
+  }
   bool is_slow(uint64_t physical) const {
     auto found = counts_.find(physical);
     return found != counts_.end() && found->second >= often / 4;
@@ -36,6 +39,7 @@ class SlowSites {
  private:
   // By then leaving has cost as much as compiling again.
   static constexpr uint32_t often = 6000;
+  static constexpr size_t most = 1 << 16;
   std::unordered_map<uint64_t, uint32_t> counts_;
 };
 
