@@ -232,12 +232,10 @@ void load_quadword_lane(V& v) {
 // Lane `from` of one register to lane `to` of another, whose rest stays.
 void move_lane(V& v, unsigned to_register, unsigned to, unsigned from_register, unsigned from, bool wide) {
   uint8_t low = to == 0 && from == 0 ? v.known.ordinary[from_register] : 0;
-  uint8_t rest = v.known.ordinary[to_register];
   v.code.get(v.xmm(to_register));
   v.code.get(v.xmm(from_register)), v.code.lane(wide ? Simd::f64x2_extract_lane : Simd::f32x4_extract_lane, from);
   v.code.lane(wide ? Simd::f64x2_replace_lane : Simd::f32x4_replace_lane, to);
   v.set_xmm(to_register);
-  (void)rest;
   v.know(to_register, low & (wide ? LanesKnown::low_double : LanesKnown::low_single));
 }
 template <bool wide>
