@@ -3,8 +3,8 @@
 //
 // Every way out is a stub behind the function's body, reached by a branch; a stub says which of the region's ExitSites it is, and
 // all of them share one tail that looks there for where RIP is, by which cell to leave and what the budget still owes, and writes
-// registers and flags back. So the hot code has no stores of state at all. Stubs are numbered as they are met, innermost first, so a branch to one needs to know only how deep it
-// stands itself.
+// registers and flags back. So the hot code has no stores of state at all. Stubs are numbered as they are met, innermost first,
+// so a branch to one needs to know only how deep it stands itself.
 #include "wasm-jit/emitter.h"
 
 #include <algorithm>
@@ -283,7 +283,9 @@ class RegionEmitter {
     exit_shapes_ |= s.flags.shapes;
     if (!known) flags_known_ = false;
     ExitSite site{s.cell, static_cast<int32_t>(s.distance), s.done, static_cast<uint16_t>(known ? s.flags.state().index() : 0),
-                  static_cast<uint16_t>(s.rip_local ? looks_up : s.checks_page ? checks_page : 0)};
+                  static_cast<uint16_t>(s.rip_local     ? looks_up
+                                        : s.checks_page ? checks_page
+                                                        : 0)};
     if (!known) site.flag_shape = unknown_shape;
     if (s.rip_local) code_.get(*s.rip_local), code_.set(exit_rip_);
     if (s.cell_local) code_.get(*s.cell_local), code_.set(exit_cell_);
@@ -299,14 +301,12 @@ class RegionEmitter {
   void tail() {
     bool known = flags_known_;
     Address sites = host_.keep(sites_);
-    auto load = [&](Wasm w, size_t field) {
-      code_.get(exit_site_), code_.access(w, sites + static_cast<uint32_t>(field));
-    };
+    auto load = [&](Wasm w, size_t field) { code_.get(exit_site_), code_.access(w, sites + static_cast<uint32_t>(field)); };
     code_.get(StepEmitter::budget), load(Wasm::i32_load, offsetof(ExitSite, done)), code_.op(Wasm::i32_sub);
     code_.set(StepEmitter::budget);
     bool some_rip = any([](const Stub& s) { return s.rip_local.has_value(); });
     bool some_cell = any([](const Stub& s) { return s.cell_local.has_value(); });
-    bool looks = some_rip, checks = looks || any([](const Stub& s) { return s.checks_page; });
+    bool looks = some_rip, checks = looks || any([](const Stub&s) { return s.checks_page; });
     if (checks) load(Wasm::i32_load16_u, offsetof(ExitSite, checks)), code_.set(exit_checks_);
     if (some_cell) {
       code_.get(exit_cell_), load(Wasm::i32_load, offsetof(ExitSite, cell)), code_.get(exit_cell_), code_.op(Wasm::select);

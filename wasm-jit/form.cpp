@@ -39,7 +39,8 @@ struct Decoded {
 
 class Former {
  public:
-  Former(const Processor& cpu, const SlowSites& slow, Region& region) : cpu_(cpu), slow_(slow), region_(region), entry_(cpu.state.rip), mode_(cpu.mode()) {}
+  Former(const Processor& cpu, const SlowSites& slow, Region& region)
+      : cpu_(cpu), slow_(slow), region_(region), entry_(cpu.state.rip), mode_(cpu.mode()) {}
 
   bool run(const Block& entry) {
     region_.key = {entry.physical, entry.mode};

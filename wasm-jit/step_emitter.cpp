@@ -60,13 +60,14 @@ void StepEmitter::step(const Step& step, bool followed) {
   f_.next_instruction();
   if (step.slow)
     with_slow_way(step);
-  else switch (step.kind) {
-    case Step::Kind::text: text(step); break;
-    case Step::Kind::vector: vector(step); break;
-    case Step::Kind::helper: helper(step); break;
-    case Step::Kind::call: return call(step, followed);
-    case Step::Kind::last: return last(step);
-  }
+  else
+    switch (step.kind) {
+      case Step::Kind::text: text(step); break;
+      case Step::Kind::vector: vector(step); break;
+      case Step::Kind::helper: helper(step); break;
+      case Step::Kind::call: return call(step, followed);
+      case Step::Kind::last: return last(step);
+    }
   // Whatever this instruction could leave by stands before this.
   if (shadow_) code_.i32(0), code_.i32(0), code_.access(Wasm::i32_store8, layout_.sti_shadow);
   shadow_ = false;

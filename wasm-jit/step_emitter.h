@@ -119,8 +119,8 @@ class StepEmitter {
   const uint32_t flag_result_, flag_aux_, flag_a_, flag_b_;
   const uint32_t cell_;
   bool has_slow_way_ = false;  // what cannot be done breaks out of a block instead of the region
-  bool shadow_ = false;  // the step before was an STI
-  uint32_t entry_;       // TLB entry of the access at hand
+  bool shadow_ = false;        // the step before was an STI
+  uint32_t entry_;             // TLB entry of the access at hand
   std::optional<uint32_t> condition_, target_;
 
   // Of the instruction at hand
