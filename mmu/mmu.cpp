@@ -285,8 +285,17 @@ void Mmu::withhold_all_writes() {
 
 // ---- Worlds
 
-void Mmu::enter_guest(const World& world, const Ept& ept, uint64_t apic_access_page, ApicAccessTarget* target) {
-  worlds_.enter_guest(world);
+uint64_t Mmu::rights() const {
+  const uint64_t cr4 = state_.cr4 & (cr4::PSE | cr4::PAE | cr4::PGE | cr4::LA57 | cr4::SMEP | cr4::SMAP | cr4::PKE);
+  const uint64_t keys = state_.cr4 & cr4::PKE ? uint64_t{state_.pkru} << 32 : 0;
+  // Shifted so that no two share a bit.
+  return (state_.cr0 & (cr0::PE | cr0::WP | cr0::PG)) | cr4 << 1 | (state_.msr.efer & (efer::NXE | efer::LMA)) << 14 | keys;
+}
+
+void Mmu::enter_guest(World world, uint64_t left, const Ept& ept, uint64_t apic_access_page, ApicAccessTarget* target) {
+  world.rights = rights();
+  world.pcid = pcid();
+  worlds_.enter_guest(world, left);
   sets_ = &worlds_.guest_sets();
   limits.ept = ept;
   // Entries of this world may come from a time when the page was a plain one.
@@ -297,7 +306,7 @@ void Mmu::enter_guest(const World& world, const Ept& ept, uint64_t apic_access_p
 }
 
 void Mmu::enter_root() {
-  worlds_.enter_root();
+  worlds_.enter_root(rights());
   sets_ = &worlds_.root_sets();
   limits.ept.on = false;
   apic_access_page_ = ~uint64_t{0}, apic_access_target_ = nullptr;

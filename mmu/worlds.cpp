@@ -4,8 +4,9 @@
 
 namespace matryoshka {
 
-void Worlds::enter_guest(const World& world) {
+void Worlds::enter_guest(const World& world, uint64_t root_rights) {
   in_guest_ = true;
+  root_rights_ = root_rights;
   if (world != present_) {
     put_to_sleep();
     wake(world);
@@ -16,8 +17,9 @@ void Worlds::enter_guest(const World& world) {
   guest_.each([](TlbSet& s) { s.flush(false); });
 }
 
-void Worlds::enter_root() {
+void Worlds::enter_root(uint64_t rights) {
   in_guest_ = false;
+  if (rights != root_rights_) root_.each([](TlbSet& s) { s.flush(false); });
   if (present_.vpid != 0) return;
   root_.each([](TlbSet& s) { s.flush(false); });
   guest_.each([](TlbSet& s) { s.flush(false); });

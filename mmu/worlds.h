@@ -8,6 +8,10 @@
 // code, a snapshot, a watch point) has to look at the live sets only, and a translation that wakes up opens its tags by the slow
 // path when it is first used.
 //
+// A guest's PCID makes another world as well where an entry brings it; a guest that changes its PCID itself forgets what it knew,
+// as root operation does. A translation also has the rights in it that CR0.WP, CR4.SMAP and the like gave when it was made, so a
+// world is a different one where these differ.
+//
 // VPID 0 is what a guest without VPIDs has, and root operation: both forget everything at each transition.
 #pragma once
 
@@ -35,8 +39,10 @@ struct TlbSets {
 };
 
 struct World {
-  uint16_t vpid = 0;
+  uint16_t vpid = 0, pcid = 0;
   uint64_t ept_root = none;  // bits 51:12 of the EPTP, or none
+  // What its translations were made under. Hardware looks at CR0.WP and its like with each access; here they are in the entries.
+  uint64_t rights = 0;
   static constexpr uint64_t none = ~uint64_t{0};
   bool operator==(const World&) const = default;
 };
@@ -47,8 +53,10 @@ class Worlds {
   TlbSets& guest_sets() { return guest_; }
 
   bool in_guest() const { return in_guest_; }
-  void enter_guest(const World& world);
-  void enter_root();
+  void enter_guest(const World& world, uint64_t root_rights);
+  // The guest may have changed what its translations are made under.
+  void leave_guest(uint64_t rights, uint16_t pcid) { present_.rights = rights, present_.pcid = pcid; }
+  void enter_root(uint64_t rights);
   void forget_everything();
 
   // "INVEPT": all that was made under one EPT, or under any.
@@ -66,6 +74,10 @@ class Worlds {
     guest_.each(live);
     for (Sleeper& s : sleepers_)
       if (s.world.vpid == present_.vpid) s.drop_if(doomed);
+  }
+  // What the present guest knew under other PCIDs.
+  void forget_sleepers() {
+    std::erase_if(sleepers_, [this](const Sleeper& s) { return in_guest_ && s.world.vpid == present_.vpid; });
   }
   template <class What>
   void each_live_data(What what) {
@@ -96,6 +108,7 @@ class Worlds {
   TlbSets root_, guest_;
   World present_;  // whose translations the guest sets hold
   bool in_guest_ = false;
+  uint64_t root_rights_ = 0;
   std::vector<Sleeper> sleepers_;  // the one that slept longest first
 };
 

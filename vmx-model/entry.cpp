@@ -44,6 +44,7 @@ Vmx::Entered Vmx::enter(bool launch) {
   event.guest_rip = field(Field::guest_rip);
   event.event = checks.injects() ? current_->word(Field::entry_interruption_info) : 0;
 
+  const uint64_t rights = mmu_.rights();
   load_guest_state();
   uint32_t failed;
   if (!load_msrs(Field::entry_msr_load, Field::entry_msr_load_count, true, failed))
@@ -51,7 +52,7 @@ Vmx::Entered Vmx::enter(bool launch) {
 
   if (launch) current_->launched = true;
   saved_.non_root = true;
-  select_world();
+  select_world(rights);
   load_guest_blocking();
   host_.vmx_state_replaced();
   start_timer();
@@ -160,7 +161,7 @@ void Vmx::load_guest_blocking() {
   state_.pending_debug = field(Field::guest_pending_debug) & (dr6::BS | 15);
 }
 
-void Vmx::select_world() {
+void Vmx::select_world(uint64_t left) {
   const Vmcs& v = *current_;
   World world;
   if (v.has(Control::secondary_vpid)) world.vpid = static_cast<uint16_t>(field(Field::vpid));
@@ -175,7 +176,7 @@ void Vmx::select_world() {
     world.ept_root = ept.root();
   }
   const bool accesses = v.has(Control::secondary_apic_accesses);
-  mmu_.enter_guest(world, ept, accesses ? field(Field::apic_access) : ~uint64_t{0}, accesses ? this : nullptr);
+  mmu_.enter_guest(world, left, ept, accesses ? field(Field::apic_access) : ~uint64_t{0}, accesses ? this : nullptr);
 }
 
 // "VMX-Preemption Timer": counts at the rate of the TSC divided by 2^rate, whenever bit `rate` of it changes.

@@ -43,7 +43,7 @@ void Vmx::serialize(Archive& ar) {
 
 void Vmx::after_load() {
   if (saved_.non_root)
-    select_world();
+    select_world(mmu_.rights());  // no translation is left from before
   else if (mmu_.in_guest())
     mmu_.enter_root();
   if (saved_.timer_end == Saved::never)

@@ -40,6 +40,7 @@ void Vmx::leave_guest(const ExitRecord& record) {
   if (by_nmi) state_.nmi_blocked = true;
 
   if (!store_msrs()) return abort(saving_msrs);
+  mmu_.leave_guest();
   load_host_state();
   finish_host_load();
 }

@@ -177,7 +177,7 @@ class Vmx final : private ApicAccessTarget {
   void load_guest_state();
   void load_guest_segments();
   void load_guest_blocking();
-  void select_world();
+  void select_world(uint64_t left);
   void start_timer();
   bool load_msrs(Field address, Field count, bool is_entry, uint32_t& failed);
   void remember_failure(InstructionError error, bool by_checks);

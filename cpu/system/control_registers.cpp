@@ -301,6 +301,7 @@ bool invpcid(Processor& cpu, const Op& op) {
 
   // Only the present PCID has anything in the TLB.
   const bool present = descriptor.pcid == (s.cr4 & cr4::PCIDE ? s.cr3 & cr3_pcid : 0);
+  if (names_pcid && !present) cpu.mmu.forget_other_pcids();
   switch (type) {
     case individual_address:
       if (present) cpu.mmu.flush_page(descriptor.address);
