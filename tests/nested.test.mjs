@@ -2,15 +2,21 @@
 // processor model shows no VT-x, both say so in one sentence, and the rest is skipped.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
+import { assemble } from "./baremetal/engines.mjs";
+
 const root = fileURLToPath(new URL("..", import.meta.url));
-const matryoshka = (...args) => {
-  const result = spawnSync(`${root}matryoshka`, args, { encoding: "utf8", input: "", timeout: 600_000, maxBuffer: 1 << 26 });
+const withInput = (input, ...args) => {
+  const result = spawnSync(`${root}matryoshka`, args, { encoding: "utf8", input, timeout: 600_000, maxBuffer: 1 << 26 });
   return { ...result, stdout: result.stdout.replaceAll("\r", "") };
 };
-const linux = (...args) => matryoshka("--native", "-m", "512M", "-kernel", `${root}build/guest/bzImage64`, "-initrd", `${root}build/guest/initrd64.lz4`,
+const matryoshka = (...args) => withInput("", ...args);
+const linux = (...args) => matryoshka(...(args.includes("--engine") ? [] : ["--native"]), "-m", "512M", "-kernel", `${root}build/guest/bzImage64`, "-initrd", `${root}build/guest/initrd64.lz4`,
   "-drive", `file=${root}build/guest/tools64.img,format=raw,if=virtio,readonly=on`, ...args);
 const inLinux = (...commands) => linux("-append", `console=ttyS0 quiet cmd=${commands.map((line) => line.replaceAll(" ", ",")).join(";")}`).stdout;
 const NO_VTX = "the default processor model shows no VT-x";
@@ -78,4 +84,85 @@ describe("vmm", () => {
     assert.equal(status, 0, stderr);
     assert.match(stdout, /^outside 2$/m);
   });
+
+  // No control is needed but those that KVM itself demands.
+  for (const withheld of [
+    "ept", "unrestricted-guest", "vpid", "flexpriority", "preemption-timer", "vnmi", "msr-bitmap", "eptad", "secondary-ctls",
+  ])
+    test(`L2 boots where vmx-${withheld} is missing`, { skip: without && NO_VTX }, () => {
+      const { stdout, status, stderr } = linux("-cpu", `matryoshka,-vmx-${withheld}`, "-append", "console=ttyS0 quiet",
+        "--type", "^~ # =>vmm\\n", "--type", "^L2 ~ # =>dmesg | grep -ci warn\\n", "--until", "^[0-9]+$", "--max-instructions", "3000M");
+      assert.equal(status, 0, stderr);
+      assert.match(stdout, /^0$/m, "a warning in L2's log");
+    });
+
+  test("the JIT changes nothing that L2 can see", { skip: without && NO_VTX }, () => {
+    const run = (...engine) =>
+      linux(...engine, "-append", "console=ttyS0 quiet", "--type", "^~ # =>vmm\\n", "--until", "^L2 ~ # ", "--hash-every", "10M")
+        .stderr.match(/^hash .*$/gm);
+    const native = run();
+    assert.ok(native.length > 30);
+    assert.deepEqual(run("--engine", "jit"), native);
+  });
+});
+
+describe("monitor", () => {
+  const hypervisor = ["--native", "-kernel", `${root}build/guest/hypervisor.elf`, "-device", "isa-debug-exit,iobase=0xf4", "-monitor", "stdio"];
+  const ask = (...commands) => withInput(`${commands.join("\n")}\nquit\n`, ...hypervisor);
+
+  test("stops at exits and entries, and says why", () => {
+    const { stdout, status } = ask("until exit HLT", "why", "until entry", "layers", "until exit", "regs L2");
+    assert.equal(status, 0);
+    assert.match(stdout, /cause: HLT exiting \(Primary processor-based VM-execution controls, bit 7\)/);
+    assert.match(stdout, /was written last by the VMWRITE before rip 0x/);
+    assert.match(stdout, /entry by VMRESUME\nL2 guest at 0x/);
+    assert.match(stdout, /^\* {3}L2 guest {2}VMCS 0x\w+ \(launched, active, current\), 9 entries, 8 exits/m);
+    assert.match(stdout, /reason 18: the guest executed VMCALL/);
+    assert.match(stdout, /L2 guest, as its VMCS keeps it:/);
+  });
+
+  test("compares two exits, walks both tables, steps", () => {
+    const { stdout } = ask("until exit CPUID", "until exit HLT", "exits", "vmcs diff 1 17", "vmcs diff 1 1", "vmcs guest", "walk 0x100000 L2", "step 2");
+    assert.match(stdout, /^Guest RIP\n {2}0x100172\n {2}0x100198$/m);
+    assert.match(stdout, /^Exit reason\n {2}0xa {2}CPUID\n {2}0xc {2}HLT$/m);
+    assert.match(stdout, /Not a field differs\./);
+    assert.match(stdout, /681e {2}Guest RIP +0x100198/);
+    assert.match(stdout, /EPT PDE .* rwx/);
+    assert.match(stdout, /linear 0x100000 is physical 0x100000/);
+  });
+
+  test("names every check that a failed entry did not pass", () => {
+    const image = assemble("vmx_entry");
+    const { stdout } = withInput("until fail\nwhy fail\nquit\n", "--native", "-bios", image, "-m", "64", "-monitor", "stdio", "-serial", "none");
+    assert.match(stdout, /VM-instruction error 7: VM entry with invalid control field\(s\)/);
+    assert.match(stdout, /^ {2}pin_reserved: reserved bits of the pin-based controls/m);
+    assert.match(stdout, /Pin-based VM-execution controls = 0x/);
+  });
+
+  test("answers what it does not know with a sentence", () => {
+    const { stdout } = ask("frobnicate", "walk", "walk 0x1000 L7", "until exit frobnicate", "until", "vmcs other", "why 99999", "exits x", "step 0");
+    for (const sentence of [
+      'There is no command "frobnicate"; help lists them.', "walk takes a linear address", "Layers are called L1", "There is no exit reason of that name",
+      "until takes exit, entry or fail", "The groups are control, guest, host and info", "There is no event of that number", "exits takes a number",
+      "step takes a number",
+    ]) assert.ok(stdout.includes(sentence), sentence);
+  });
+
+  for (const engine of [["--native"], ["--engine", "jit"]])
+    test(`--trace vmexit has every exit with its cause (${engine.at(-1)})`, () => {
+      const place = mkdtempSync(join(tmpdir(), "matryoshka-exits-")), file = join(place, "exits"), stats = join(place, "stats");
+      try {
+        matryoshka(...engine, "-kernel", `${root}build/guest/hypervisor.elf`, "-device", "isa-debug-exit,iobase=0xf4", "--trace", `vmexit=${file}`, "--stats", stats);
+        const events = readFileSync(file, "utf8").trim().split("\n").map((line) => JSON.parse(line));
+        const seen = events.filter(({ kind }) => kind === "exit");
+        assert.deepEqual(seen.map(({ reason }) => reason), exits.map(([reason]) => reason));
+        assert.ok(seen.every(({ cause, layer, vmcs }) => cause.length > 5 && layer === 2 && vmcs.startsWith("0x")));
+        assert.equal(events.filter(({ kind }) => kind === "entry").length, seen.length);
+        const { vmx } = JSON.parse(readFileSync(stats, "utf8"));
+        assert.equal(vmx.exits.CPUID, 1);
+        assert.equal(vmx.entries, seen.length);
+      } finally {
+        rmSync(place, { recursive: true, force: true });
+      }
+    });
 });

@@ -152,9 +152,13 @@ bool Vmx::store_msrs() {
     if (i == most_listed_msrs) return false;
     const uint64_t at = field(Field::exit_msr_store) + 16 * uint64_t{i};
     uint32_t head[2];
-    uint64_t value;
+    uint64_t value = 0;
     if (!memory_.read(at, head, sizeof head) || head[1] != 0 || (head[0] >> 8 == 8 && x2apic)) return false;
-    if (!host_.vmx_read_msr(head[0], value) || !memory_.write(at + 8, &value, sizeof value)) return false;
+    // The counter as the host knows it.
+    constexpr uint32_t time_stamp_counter = 0x10;
+    const bool read = host_.vmx_read_msr(head[0], value);
+    if (head[0] == time_stamp_counter) value -= tsc_offset();
+    if (!read || !memory_.write(at + 8, &value, sizeof value)) return false;
   }
   return true;
 }
