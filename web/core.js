@@ -157,6 +157,27 @@ export class Core {
     this.#call("mx_monitor_output");
     return this.#takeResult();
   }
+  get monitorHolds() {
+    return this.#call("mx_monitor_holds") !== 0;
+  }
+  // One command beside the prompt: its answer, or null if it waits (until, step), and then monitorAnswer has it in the end.
+  askMonitor(command) {
+    const bytes = encoder.encode(command);
+    this.#fill(bytes);
+    return this.#call("mx_monitor_ask", bytes.length) ? null : this.#text();
+  }
+  get monitorPending() {
+    return this.#call("mx_monitor_pending") !== 0;
+  }
+  get monitorAnswer() {
+    this.#call("mx_monitor_answer");
+    return this.#text();
+  }
+  // What the inspector's panes show; matryoshka.d.ts describes it.
+  panes() {
+    this.#call("mx_panes");
+    return JSON.parse(this.#text());
+  }
   // VM entries and exits as lines of JSON, from now on; those since the last call.
   traceVmExits() {
     this.#call("mx_trace_vm_exits");

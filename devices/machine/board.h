@@ -18,6 +18,7 @@
 #include "devices/machine/input_log.h"
 #include "devices/machine/machine.h"
 #include "devices/machine/monitor.h"
+#include "devices/machine/panes.h"
 #include "devices/machine/snapshot.h"
 #include "devices/memory_disk.h"
 #include "devices/memory_tree.h"
@@ -73,6 +74,11 @@ class Board final : public Machine, private ProcessorHost {
     monitor_.type({reinterpret_cast<const char*>(bytes), size});
   }
   std::string take_monitor_output() override { return monitor_.take_output(); }
+  bool monitor_holds() const override { return monitor_.paused(); }
+  bool ask_monitor(const std::string& command) override { return monitor_.ask(command); }
+  bool monitor_pending() const override { return monitor_.pending(); }
+  std::string take_monitor_answer() override { return monitor_.take_answer(); }
+  std::string panes() const override { return panes_json(cpu_); }
   void trace_vm_exits() override { cpu_.vmx.trace.keep_lines(); }
   std::string take_vm_exits() override { return cpu_.vmx.trace.take_lines(); }
   void compile_with(jit::ModuleHost& host, uint64_t after) override;

@@ -309,7 +309,7 @@ StopReason Board::run_slice(uint64_t ticks) {
       reset_wanted_ = !boot_error_.empty();
       if (reset_wanted_) return StopReason::boot_failed;
     }
-    if (monitor_.quits()) return StopReason::quit;
+    if (monitor_.take_quit()) return StopReason::quit;
     if (monitor_.paused()) return StopReason::paused;
     uint64_t limit = std::min({end_of_slice, tick_limit_, log_.next_tick()});
     cpu_.run(monitor_.limit(clock_.ticks, limit));

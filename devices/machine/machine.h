@@ -140,6 +140,13 @@ class Machine {
   virtual void close_monitor() = 0;
   virtual void type_at_monitor(const uint8_t* bytes, size_t size) = 0;
   virtual std::string take_monitor_output() = 0;
+  virtual bool monitor_holds() const = 0;
+  // One command for a program, beside the prompt. False: it waits (until, step); the answer is there once nothing is pending.
+  virtual bool ask_monitor(const std::string& command) = 0;
+  virtual bool monitor_pending() const = 0;
+  virtual std::string take_monitor_answer() = 0;
+  // What the inspector's panes show, as JSON (panes.h).
+  virtual std::string panes() const = 0;
   // VM entries and exits as lines of JSON, from now on; those since the last call.
   virtual void trace_vm_exits() = 0;
   virtual std::string take_vm_exits() = 0;

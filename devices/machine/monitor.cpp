@@ -8,6 +8,7 @@
 
 #include "cpu/disassemble.h"
 #include "cpu/processor.h"
+#include "devices/machine/panes.h"
 #include "devices/machine/walk_text.h"
 #include "vmx-model/describe.h"
 
@@ -70,18 +71,9 @@ namespace {
 std::string event_line(const TraceEvent& e) {
   std::string text =
       line("%8" PRIu64 "  tick %-12" PRIu64 " VMCS %#" PRIx64 "  rip %#" PRIx64 "  ", e.number, e.tick, e.vmcs, e.guest_rip);
-  if (e.kind == TraceEvent::entry) {
-    text += e.launch ? "entry by VMLAUNCH" : "entry by VMRESUME";
-    if (e.event) text += ", injecting " + describe_event(e.event);
-  } else if (e.kind == TraceEvent::failed_entry) {
-    text += e.reason >> 8 == 0xff ? std::string("failed entry: ") + describe(static_cast<InstructionError>(e.reason & 0xff))
-                                  : "failed entry: " + describe_reason(e.reason);
-  } else {
-    text += describe_reason(e.reason);
-    const std::string words = e.event ? describe_event(e.event) : describe_qualification(e.reason, e.qualification);
-    if (!words.empty()) text += ": " + words;
-    text += line("  (after %" PRIu64 " instructions)", e.spent);
-  }
+  text += title_of(e);
+  if (const std::string what = what_of(e); !what.empty()) text += (e.kind == TraceEvent::entry ? ", " : ": ") + what;
+  if (e.kind == TraceEvent::exit) text += line("  (after %" PRIu64 " instructions)", e.spent);
   return text + "\n";
 }
 
@@ -101,7 +93,7 @@ const Monitor::Row Monitor::rows_[] = {
      &Monitor::until},
     {"step", "step [N]", "run one instruction, or N", &Monitor::step},
     {"cont", "cont", "run", &Monitor::cont},
-    {"pause", "pause", "stop running", &Monitor::pause},
+    {"pause", "pause", "stop running; Ctrl-C does so too, and gives up an until or a step", &Monitor::pause},
     {"quit", "quit", "end the machine", &Monitor::quit},
 };
 
@@ -112,6 +104,13 @@ constexpr const char* prompt = "(matryoshka) ";
 // ---- The prompt
 
 void Monitor::say(std::string_view text) {
+  if (asked_)
+    answer_ += text;
+  else
+    print(text);
+}
+
+void Monitor::print(std::string_view text) {
   for (char c : text) {
     if (c == '\n' && echo_) output_ += '\r';
     output_ += c;
@@ -119,18 +118,22 @@ void Monitor::say(std::string_view text) {
 }
 
 void Monitor::open(bool echo, bool pause) {
-  open_ = true, echo_ = echo;
+  // Whoever comes back to a prompt finds it as it was left; and what is waited for goes on.
+  if (open_ && (!pause || paused_ || waiting_)) return;
+  const bool first = !std::exchange(open_, true);
+  echo_ = echo;
+  if (first && echo_) print("This is the monitor; help lists its commands.\n");
   if (pause) {
     paused_ = true;
-    say("\n" + where() + " at " + next_instruction() + "\n");
+    print("\n" + where() + " at " + next_instruction() + "\n");
   }
-  if (echo_) say(prompt);
+  if (echo_) print(prompt + line_);
 }
 
 void Monitor::close() {
-  open_ = paused_ = waiting_ = follow_ = false;
+  open_ = paused_ = waiting_ = follow_ = asked_ = false;
   steps_ = 0;
-  keys_.clear(), line_.clear();
+  keys_.clear(), line_.clear(), escape_.clear();
   cpu_.vmx.trace.watch({});
   say("\n");
 }
@@ -138,7 +141,7 @@ void Monitor::close() {
 std::string Monitor::take_output() {
   if (follow_)
     for (const Trace& trace = cpu_.vmx.trace; told_ < trace.count(); ++told_)
-      if (const TraceEvent* e = trace.find(told_)) say(event_line(*e));
+      if (const TraceEvent* e = trace.find(told_)) print(event_line(*e));
   return std::exchange(output_, {});
 }
 
@@ -146,6 +149,15 @@ void Monitor::type(std::string_view keys) {
   constexpr size_t most_ahead = 1 << 16;
   if (keys_.size() + keys.size() > most_ahead) return;
   keys_ += keys;
+  // Ctrl-C: what was typed before it is forgotten, what is waited for is given up, and the machine pauses.
+  if (const size_t at = keys_.rfind('\x03'); at != std::string::npos) {
+    keys_.erase(0, at + 1);
+    asked_ = waiting_ = false;
+    steps_ = 0;
+    line_.clear(), escape_.clear();
+    say("^C\n" + pause({}));
+    if (echo_) say(prompt);
+  }
   work_off_keys();
 }
 
@@ -154,8 +166,12 @@ void Monitor::work_off_keys() {
   size_t done = 0;
   while (done < keys_.size() && !waiting_) {
     const char c = keys_[done++];
-    if (c == '\r' || c == '\n') {
+    if (echo_ && (c == '\x1b' || !escape_.empty())) {
+      escape_ += c;
+      take_escape();
+    } else if (c == '\r' || c == '\n') {
       if (echo_) say("\n");
+      remember();
       say(execute(std::exchange(line_, {})));
       if (echo_ && !waiting_) say(prompt);
     } else if (c == '\b' || c == 0x7f) {
@@ -168,6 +184,41 @@ void Monitor::work_off_keys() {
     }
   }
   keys_.erase(0, done);
+}
+
+// A key that comes as an escape sequence: CSI or SS3. The arrows up and down bring earlier lines back, the others do nothing.
+void Monitor::take_escape() {
+  const char c = escape_.back();
+  if (escape_.size() == 1 || (escape_.size() == 2 && (c == '[' || c == 'O'))) return;
+  if (escape_.size() > 2 && (c < '@' || c > '~') && escape_.size() < 16) return;
+  escape_.clear();
+  if (c == 'A' && recalled_ > 0)
+    --recalled_;
+  else if (c == 'B' && recalled_ < history_.size())
+    ++recalled_;
+  else
+    return;
+  for (size_t i = 0; i < line_.size(); ++i) output_ += "\b \b";
+  line_ = recalled_ < history_.size() ? history_[recalled_] : std::string();
+  output_ += line_;
+}
+
+void Monitor::remember() {
+  constexpr size_t most = 100;
+  if (!line_.empty() && (history_.empty() || history_.back() != line_)) history_.push_back(line_);
+  if (history_.size() > most) history_.erase(history_.begin());
+  recalled_ = history_.size();
+}
+
+bool Monitor::ask(std::string_view command) {
+  if (waiting_) {
+    answer_ = "The monitor waits for what `until` or `step` asked for; pause the machine first.\n";
+    return true;
+  }
+  asked_ = true;
+  say(execute(command));
+  asked_ = waiting_;
+  return !asked_;
 }
 
 std::string Monitor::execute(std::string_view given) {
@@ -195,7 +246,7 @@ bool Monitor::arrived() {
     return false;
   }
   say(where() + " at " + next_instruction() + "\n");
-  if (echo_) say(prompt);
+  if (!std::exchange(asked_, false) && echo_) say(prompt);
   work_off_keys();
   return paused_;
 }
@@ -230,27 +281,18 @@ std::string Monitor::next_instruction() const {
 }
 
 std::string Monitor::layers(const Words&) {
-  const Vmx& vmx = cpu_.vmx;
   std::string text = "L0 this machine\n";
-  const bool in_root = !vmx.non_root();
-  text +=
-      std::string(in_root ? "* " : "  ") + layer_name(1) +
-      (vmx.on() ? line("  VMX operation, VMXON region %#" PRIx64, vmx.vmxon_pointer()) : std::string("  not in VMX operation")) +
-      "\n";
-  std::vector<const Lane*> order;
-  for (const Lane& lane : vmx.trace.lanes().all()) order.push_back(&lane);
-  std::stable_sort(order.begin(), order.end(), [](const Lane* a, const Lane* b) { return a->depth < b->depth; });
-  for (const Lane* lane : order) {
-    const bool current = vmx.current() && vmx.current()->address == lane->vmcs;
-    const auto& active = vmx.active().all();
-    const auto found = std::find_if(active.begin(), active.end(), [&](const auto& v) { return v->address == lane->vmcs; });
-    std::string state = found == active.end() ? "clear" : (*found)->launched ? "launched, active" : "clear, active";
-    if (current) state += ", current";
-    text += (current && vmx.non_root() ? "* " : "  ") + std::string(2 * (lane->depth - 1), ' ') + layer_name(lane->depth) +
-            line("  VMCS %#" PRIx64 " (%s), %" PRIu64 " entries, %" PRIu64 " exits, %" PRIu64 " instructions\n", lane->vmcs,
-                 state.c_str(), lane->entries, lane->exits, lane->instructions);
+  const std::vector<Layer> layers = layers_of(cpu_.vmx);
+  for (const Layer& layer : layers) {
+    text += (layer.running ? "* " : "  ") + std::string(layer.lane ? 2 * (layer.depth - 1) : 0, ' ') + layer_name(layer.depth);
+    if (!layer.lane) {
+      text += "  " + layer.state + "\n";
+      continue;
+    }
+    text += line("  VMCS %#" PRIx64 " (%s), %" PRIu64 " entries, %" PRIu64 " exits, %" PRIu64 " instructions\n", layer.lane->vmcs,
+                 layer.state.c_str(), layer.lane->entries, layer.lane->exits, layer.lane->instructions);
   }
-  if (order.empty()) text += "No guest has been entered yet. A command such as `vmm` in the machine's Linux starts one.\n";
+  if (layers.size() == 1) text += "No guest has been entered yet. A command such as `vmm` in the machine's Linux starts one.\n";
   return text;
 }
 

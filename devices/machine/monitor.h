@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace matryoshka {
@@ -25,10 +26,17 @@ class Monitor {
   void type(std::string_view keys);
   std::string take_output();
 
+  // ---- For programs: one command, whose answer keeps out of the prompt. False: it waits (until, step), and the answer is there
+  // when pending() has become false.
+
+  bool ask(std::string_view command);
+  bool pending() const { return asked_; }
+  std::string take_answer() { return std::exchange(answer_, {}); }
+
   // ---- For the board
 
   bool paused() const { return paused_; }
-  bool quits() const { return quits_; }
+  bool take_quit() { return std::exchange(quits_, false); }
   // Told behind each run of the processor: whether what was waited for has come, so that the machine pauses.
   [[nodiscard]] bool arrived();
   // How far the processor may run: `step` wants one instruction.
@@ -61,19 +69,25 @@ class Monitor {
 
   std::string execute(std::string_view line);
   void work_off_keys();
+  void take_escape();
+  void remember();
   void say(std::string_view text);
+  void print(std::string_view text);
   std::string where() const;
   std::string next_instruction() const;
   std::string compare(const Words& words);
 
   Processor& cpu_;
   bool open_ = false, echo_ = false;
+  bool asked_ = false;  // the command that runs, or waits, came through ask()
   bool paused_ = false, quits_ = false;
   bool waiting_ = false;  // until or step: the next command comes after it
   bool follow_ = false;
   uint64_t told_ = 0;  // events up to here have been shown by `exits follow`
   uint64_t steps_ = 0;
-  std::string keys_, line_, output_;
+  std::string keys_, line_, escape_, output_, answer_;
+  std::vector<std::string> history_;
+  size_t recalled_ = 0;  // the place in it that the arrows have reached
 };
 
 }  // namespace matryoshka

@@ -194,6 +194,17 @@ EXPORT void mx_monitor_type(size_t size) {
   s.machine->type_at_monitor(s.buffer.data(), std::min(size, s.buffer.size()));
 }
 EXPORT void mx_monitor_output() { session().answer(session().machine->take_monitor_output()); }
+EXPORT int mx_monitor_holds() { return session().machine->monitor_holds(); }
+// A command beside the prompt; it is in the buffer. 0: the answer is the result; 1: it comes when nothing is pending any more.
+EXPORT int mx_monitor_ask(size_t size) {
+  Session& s = session();
+  if (!s.machine->ask_monitor(std::string(s.buffer.begin(), s.buffer.begin() + std::min(size, s.buffer.size())))) return 1;
+  s.answer(s.machine->take_monitor_answer());
+  return 0;
+}
+EXPORT int mx_monitor_pending() { return session().machine->monitor_pending(); }
+EXPORT void mx_monitor_answer() { session().answer(session().machine->take_monitor_answer()); }
+EXPORT void mx_panes() { session().answer(session().machine->panes()); }
 EXPORT void mx_trace_vm_exits() { session().machine->trace_vm_exits(); }
 EXPORT void mx_vm_exits() { session().answer(session().machine->take_vm_exits()); }
 
