@@ -64,7 +64,7 @@ export async function tabTo(page, role, name) {
   const wanted = page.getByRole(role, { name });
   for (let i = 0; i < 40; i++) {
     if (await wanted.evaluate((node) => node === document.activeElement).catch(() => false)) return wanted;
-    const inTerminal = await page.evaluate(() => document.activeElement?.closest("#terminal") !== null);
+    const inTerminal = await page.evaluate(() => document.activeElement?.closest(".terminal") !== null);
     if (inTerminal) await page.keyboard.press("Escape");
     await page.keyboard.press("Tab");
   }
@@ -105,4 +105,19 @@ export async function expectRow(page, pattern, timeout = 90_000) {
 
 export async function expectStatus(page, word, timeout = 90_000) {
   await page.getByRole("status").filter({ hasText: word }).first().waitFor({ timeout });
+}
+
+// Boots the small Linux and leaves the keyboard in its shell, with the screen reader mode on.
+export async function boot(page) {
+  await expectStatus(page, /Running|Работает/);
+  await leaveTerminal(page);
+  await tabTo(page, "button", /Screen reader mode|Режим экранного диктора/);
+  await page.keyboard.press("Space");
+  await enterTerminal(page);
+  await expectRow(page, /# $|#$/);
+}
+
+export async function command(page, line) {
+  await page.keyboard.type(line);
+  await page.keyboard.press("Enter");
 }

@@ -4,7 +4,7 @@ import { after, before, test } from "node:test";
 
 import { guests } from "../tests/tiny_guests.mjs";
 import { createMachine } from "../web/machine.js";
-import { dist, enterTerminal, expectRow, expectStatus, launch, leaveTerminal, openPage, rows, serve, tabTo, typeKeys } from "./browser.mjs";
+import { boot, command, dist, enterTerminal, expectRow, expectStatus, launch, leaveTerminal, openPage, rows, serve, tabTo, typeKeys } from "./browser.mjs";
 
 let browser, server;
 before(async () => {
@@ -15,21 +15,6 @@ after(async () => {
   await browser?.close();
   server?.close();
 });
-
-// Boots the small Linux and leaves the keyboard in its shell, with the screen reader mode on.
-async function boot(page) {
-  await expectStatus(page, /Running|Работает/);
-  await leaveTerminal(page);
-  await tabTo(page, "button", /Screen reader mode|Режим экранного диктора/);
-  await page.keyboard.press("Space");
-  await enterTerminal(page);
-  await expectRow(page, /# $|#$/);
-}
-
-async function command(page, line) {
-  await page.keyboard.type(line);
-  await page.keyboard.press("Enter");
-}
 
 test("boots, and a person with a keyboard uses it", async () => {
   const { page, close } = await openPage(browser, server.url);

@@ -93,7 +93,7 @@ async function commandLine(options) {
 
 // --- Ports -------------------------------------------------------------------
 
-class SerialPort {
+class Port {
   #machine;
   #name;
   #text = "";
@@ -168,6 +168,22 @@ class SerialPort {
   }
 }
 
+// The monitor's prompt, which looks like a port.
+class Prompt extends Port {
+  #machine;
+
+  constructor(machine) {
+    super(machine, "monitor");
+    this.#machine = machine;
+  }
+  open(options = {}) {
+    return this.#machine.call("openPrompt", options);
+  }
+  close() {
+    return this.#machine.call("closePrompt");
+  }
+}
+
 // --- The machine -------------------------------------------------------------
 
 class Machine {
@@ -183,7 +199,7 @@ class Machine {
   ended = null;
 
   constructor(connect) {
-    this.#ports = { serial: new SerialPort(this, "serial"), console: new SerialPort(this, "console"), debugcon: new SerialPort(this, "debugcon") };
+    this.#ports = { serial: new Port(this, "serial"), console: new Port(this, "console"), debugcon: new Port(this, "debugcon"), monitor: new Prompt(this) };
     ({ send: this.#send, stop: this.#stop } = connect((message) => this.#receive(message), (error) => this.#fail(error)));
   }
 
@@ -219,6 +235,18 @@ class Machine {
   }
   debugcon() {
     return this.#ports.debugcon;
+  }
+
+  // One of the monitor's commands, and what it says.
+  monitor(command) {
+    return this.call("monitor", { command });
+  }
+  // The monitor's prompt, for a terminal.
+  prompt() {
+    return this.#ports.monitor;
+  }
+  panes() {
+    return this.call("panes");
   }
 
   stats() {
@@ -292,7 +320,9 @@ class Machine {
     this.state = value.state;
     const why = { shutdown: "The guest ended", halted: "The guest halted", error: "The machine failed" }[value.state];
     this.ended = why ?? null;
-    if (why) for (const port of Object.values(this.#ports)) port.ended(why);
+    // A machine that has ended can still be looked at, so the prompt lives on.
+    const { monitor, ...ports } = this.#ports;
+    if (why) for (const port of Object.values(value.state === "error" ? this.#ports : ports)) port.ended(why);
   }
 
   // The worker itself is gone.

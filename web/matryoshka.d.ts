@@ -72,7 +72,7 @@ export interface MachineOptions {
   onerror?: (error: MachineError) => void;
 }
 
-export type PortName = "serial" | "console" | "debugcon";
+export type PortName = "serial" | "console" | "debugcon" | "monitor";
 export type State = "loading" | "ready" | "running" | "paused" | "halted" | "shutdown" | "error";
 
 /** Bytes over all files together. */
@@ -85,7 +85,7 @@ export interface Progress {
 export interface StateChange {
   state: State;
   ticks: number;
-  reason?: "asked" | "match" | "tick-limit" | "loaded" | "power-off" | "reset" | "debug-exit" | "triple-fault" | "halted";
+  reason?: "asked" | "match" | "tick-limit" | "loaded" | "monitor" | "quit" | "power-off" | "reset" | "debug-exit" | "triple-fault" | "halted";
   exitCode?: number;
   /** The registers, as text, when the guest halted. */
   processor?: string;
@@ -112,6 +112,32 @@ export interface Port {
   expect(pattern: string | RegExp, options?: { timeout?: number }): Promise<RegExpExecArray>;
 }
 
+/** The monitor's prompt, which edits its line itself: "\r" ends it, and Ctrl-C gives up what it waits for. */
+export interface Prompt extends Port {
+  /** The machine pauses, unless `pause` is false or the monitor waits for something. */
+  open(options?: { pause?: boolean }): Promise<void>;
+  /** The machine runs on. */
+  close(): Promise<void>;
+}
+
+/** What the inspector's panes show. Numbers that may have 64 bits are text such as "0xfe". */
+export interface Panes {
+  tick: number;
+  /** From the host, L1, down. `vmcs` and the counts are those of a guest. */
+  layers: { depth: number; name: string; state: string; running: boolean; vmcs?: string; entries?: number; exits?: number; instructions?: number }[];
+  entries: number;
+  failedEntries: number;
+  /** How often each exit reason came, by its number. */
+  reasons: { number: number; title: string; count: number }[];
+  /** The last entries and exits, newest first. `spent` is in instructions since the one before. */
+  events: { number: number; kind: "entry" | "exit" | "failed-entry"; layer: number; title: string; what: string; cause: string; rip: string; spent: number }[];
+  /** The current one, if there is one; `before` is there where the exit before the last had another value, and `since` is its number. */
+  vmcs?: {
+    address: string; layer: number; launched: boolean; since?: number;
+    groups: { title: string; fields: { title: string; encoding: string; value: string; words: string; before?: string }[] }[];
+  };
+}
+
 export interface Machine {
   readonly state: State;
   /** Runs; with `stopAt` to the first instruction boundary at or after that tick, where it pauses. */
@@ -128,6 +154,15 @@ export interface Machine {
   /** The virtio console. */
   console(): Port;
   debugcon(): Port;
+
+  /**
+   * One of the monitor's commands ("help" lists them), and what it says. `until` and `step` answer when they have arrived; the
+   * machine is paused then, and start() lets it run on.
+   */
+  monitor(command: string): Promise<string>;
+  /** The same for a person, at a terminal. */
+  prompt(): Prompt;
+  panes(): Promise<Panes>;
 
   on(event: "state", listener: (value: StateChange) => void): () => void;
   /** A promise that the listener answers holds the guest back while much output waits. */

@@ -28,7 +28,9 @@ const settings = {
 
 let machine = null;      // the object of machine.js, once its files are here
 let starting = null;     // ends the download that is under way
-let terminal = null;
+let terminal = null;     // the guest's console
+let monitor = null;      // the monitor's prompt has a terminal of its own, from its first use on
+let view = "console";    // which of the two is shown, or "monitor"
 let state = "loading";
 let stateFacts = {};
 let figures = null;
@@ -47,12 +49,16 @@ function chooseLanguage(name) {
   for (const node of document.querySelectorAll("[data-label]")) node.setAttribute("aria-label", text(node.dataset.label));
   element("language").lang = name === "ru" ? "en" : "ru";
   terminal?.setLabels(terminalLabels());
+  monitor?.setLabels(terminalLabels("monitor.prompt"));
   showState();
   showProgress();
   if (problem) showProblem(problem);
 }
 
-const terminalLabels = () => ({ label: text("terminal.prompt"), hintId: "hint", tooMuch: text("terminal.too-much") });
+const terminalLabels = (key = "terminal.prompt") => ({ label: text(key), hintId: "hint", tooMuch: text("terminal.too-much") });
+
+const shownTerminal = () => (view === "monitor" ? monitor : terminal);
+const held = () => state === "paused" && stateFacts.reason === "monitor";
 
 function sentence(error) {
   const megabytes = error.details?.bytes ? Math.ceil(error.details.bytes / (1 << 20)) : "";
@@ -64,11 +70,12 @@ function sentence(error) {
 function showState() {
   element("machine").dataset.state = state;
   const status = element("status");
-  const words = text(`state.${state}`);
+  const words = text(held() ? "state.held" : `state.${state}`);
   if (status.textContent !== words) status.textContent = words;
   element("pause").textContent = text(state === "paused" ? "button.resume" : "button.pause");
   element("pause").disabled = state !== "running" && state !== "paused";
-  element("paste").disabled = state !== "running";
+  element("paste").disabled = view === "console" ? state !== "running" : !machine;
+  element("to-monitor").disabled = !machine || state === "error";
   showFigures();
 }
 
@@ -116,9 +123,14 @@ function setState(next, facts = {}) {
   state = next;
   stateFacts = facts;
   showState();
-  if (next === "shutdown") showNotice(facts.reason === "power-off" ? "notice.shutdown" : `notice.${facts.reason}`, facts);
-  else if (next === "halted") showNotice(`notice.${facts.reason}`);
-  else showNotice(null);
+  showStateNotice();
+}
+
+function showStateNotice() {
+  const { reason } = stateFacts;
+  if (state === "shutdown") showNotice(reason === "power-off" ? "notice.shutdown" : `notice.${reason}`, stateFacts);
+  else if (state === "halted") showNotice(`notice.${reason}`);
+  else showNotice(held() && view === "console" ? "notice.held" : null);
 }
 
 // --- The machine -------------------------------------------------------------
@@ -160,6 +172,8 @@ async function boot() {
   element("bar").hidden = false;
   lastProgress = { loaded: 0, total: 0 };
   terminal.clear();
+  monitor?.clear();
+  setView("console");
   setState("loading");
   showProgress();
   try {
@@ -200,6 +214,7 @@ function listen(made) {
     showFigures();
   });
   made.on("output", ({ port, bytes }) => {
+    if (port === "monitor") return monitor?.write(bytes);
     if (port === "debugcon") return;
     if (port === "console") keyboard = port;
     return terminal.write(bytes);
@@ -213,16 +228,46 @@ function send(bytes) {
   port.write(bytes).catch(() => {});
 }
 
+// --- The monitor ---------------------------------------------------------------
+
+function setView(name) {
+  view = name;
+  element("terminal").hidden = name === "monitor";
+  element("monitor").hidden = name !== "monitor";
+  element("to-monitor").setAttribute("aria-pressed", String(name === "monitor"));
+}
+
+// The guest's console goes on as it is, unseen. The machine pauses when its monitor is shown, and runs again when somebody says so.
+async function show(name) {
+  if (!machine || state === "error" || name === view) return;
+  setView(name);
+  if (name === "monitor") {
+    monitor ??= mount("monitor", "monitor.prompt", (bytes) => machine.prompt().write(bytes).catch(() => {}));
+    await machine.prompt().open().catch(showError);
+  }
+  showState();
+  showStateNotice();
+  shownTerminal().focus();
+}
+
+const switchView = () => show(view === "monitor" ? "console" : "monitor");
+
+// A command as if somebody had typed it.
+async function typeAtMonitor(command) {
+  await show("monitor");
+  await machine.prompt().write(`${command}\r`);
+}
+
 // --- What people do ----------------------------------------------------------
 
 function switchReader(on) {
   element("reader").setAttribute("aria-pressed", String(on));
-  terminal.screenReader = on;
+  for (const each of [terminal, monitor]) if (each) each.screenReader = on;
   settings.set("reader", on ? "1" : "0");
 }
 
 function changeText(step) {
-  terminal.fontSize += step;
+  for (const each of [terminal, monitor]) if (each) each.fontSize += step;
   settings.set("text", String(terminal.fontSize));
 }
 
@@ -249,7 +294,7 @@ function connectKeys() {
     if (!button) return;
     if (button.id === "control") return holdControl(!control);
     typed ||= button.dataset.key !== "Escape";
-    terminal.press(button.dataset.key);
+    shownTerminal().press(button.dataset.key);
     holdControl(false);
   });
 }
@@ -276,13 +321,22 @@ function connectControls() {
   });
   whenClicked("paste", async () => {
     try {
-      terminal.paste(await navigator.clipboard.readText());
+      shownTerminal().paste(await navigator.clipboard.readText());
       typed = true;
-      terminal.focus();
+      shownTerminal().focus();
     } catch {
       showNotice("notice.paste");
     }
   });
+  whenClicked("to-monitor", switchView);
+  // Before the terminal sees it. The letter is the one on the key or its place, for layouts that have no m there.
+  window.addEventListener("keydown", (event) => {
+    const chord = event.ctrlKey && event.altKey && !event.shiftKey && !event.metaKey;
+    if (!chord || (event.code !== "KeyM" && event.key.toLowerCase() !== "m")) return;
+    event.preventDefault();
+    event.stopPropagation();
+    switchView();
+  }, { capture: true });
   whenClicked("reader", () => switchReader(element("reader").getAttribute("aria-pressed") !== "true"));
   whenClicked("smaller", () => changeText(-1));
   whenClicked("larger", () => changeText(+1));
@@ -307,18 +361,24 @@ function connectControls() {
   });
 }
 
-terminal = mountTerminal(element("terminal"), {
-  fontSize: Number(settings.get("text")) || (window.innerWidth < 500 ? 12 : 15),
-  screenReader: settings.get("reader") === "1",
-  confirmLink: (url) => window.confirm(text("notice.link", { url })),
-  labels: terminalLabels(),
-});
-terminal.onInput((bytes, key) => {
-  // Esc is also the way out of the terminal, and then nothing was typed.
-  if (key && !(bytes.length === 1 && bytes[0] === 27)) typed = true;
-  send(control && key ? withControl(bytes) : bytes);
-  if (key) holdControl(false);
-});
+// A terminal in the element of that name; `type(bytes)` takes what is typed.
+function mount(id, labelKey, type) {
+  const made = mountTerminal(element(id), {
+    fontSize: terminal?.fontSize ?? (Number(settings.get("text")) || (window.innerWidth < 500 ? 12 : 15)),
+    screenReader: settings.get("reader") === "1",
+    confirmLink: (url) => window.confirm(text("notice.link", { url })),
+    labels: terminalLabels(labelKey),
+  });
+  made.onInput((bytes, key) => {
+    // Esc is also the way out of the terminal, and then nothing was typed.
+    if (key && !(bytes.length === 1 && bytes[0] === 27)) typed = true;
+    type(control && key ? withControl(bytes) : bytes);
+    if (key) holdControl(false);
+  });
+  return made;
+}
+
+terminal = mount("terminal", "terminal.prompt", send);
 terminal.onResize((columns, rows) => machine?.resize(columns, rows).catch(() => {}));
 connectControls();
 connectKeys();

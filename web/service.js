@@ -21,6 +21,8 @@ const LONGEST_WAIT_MS = 500;
 // Output that the owner has not shown yet. A guest that writes without end waits, and Ctrl-C works at once.
 const MOST_UNSHOWN = 256 * 1024;
 
+const CONTROL_C = Uint8Array.of(3);
+
 const now = () => performance.now();
 
 function turnScheduler(run) {
@@ -32,6 +34,8 @@ function turnScheduler(run) {
 
 export function serve(post) {
   let module, args, plan, shared, core, script;
+  // Whether the monitor's prompt is open, and who waits for a command of monitor() that runs the machine.
+  let prompt = false, asking = null;
   let state = "loading";
   let output = PORTS.map(() => []);
   let unshown = 0;
@@ -83,6 +87,37 @@ export function serve(post) {
     });
   }
 
+  function flushPrompt() {
+    if (!prompt) return;
+    const bytes = core.takeMonitorOutput();
+    if (bytes.length === 0) return;
+    unshown += bytes.length;
+    post({ event: "output", port: "monitor", bytes }, [bytes.buffer]);
+  }
+
+  // After anything that the monitor was told: the machine stands still while the monitor holds it, and runs when it lets go.
+  function follow(held) {
+    flushPrompt();
+    answerAsked();
+    if (core.monitorHolds && state === "running") setState("paused", { reason: "monitor" });
+    else if (held && !core.monitorHolds && state === "paused") calls.start();
+  }
+
+  function answerAsked() {
+    if (asking && !core.monitorPending) endAsking(core.monitorAnswer);
+  }
+  function endAsking(answer) {
+    asking?.(answer);
+    asking = null;
+  }
+
+  // Another core has another monitor.
+  function reopenPrompt(pause) {
+    endAsking("The machine was replaced by another.\n");
+    if (prompt) core.openMonitor({ pause });
+    flushPrompt();
+  }
+
   function reportStats(force = false) {
     const time = now();
     if (!force && time - shown.time < STATS_MS) return;
@@ -105,6 +140,7 @@ export function serve(post) {
         reason = core.run(SLICE_TICKS);
       } while (reason === "budget" && !matched && now() - began < TURN_MS);
       flush();
+      flushPrompt();
       reportStats();
       after(reason);
     } catch (error) {
@@ -132,6 +168,11 @@ export function serve(post) {
       case "tick-limit":
         setState("paused", { reason });
         return;
+      case "paused":
+        answerAsked();
+        setState("paused", { reason: "monitor" });
+        return;
+      case "quit":
       case "power-off":
       case "reset":
         setState("shutdown", { reason });
@@ -145,6 +186,7 @@ export function serve(post) {
       default:
         setState("halted", { reason, processor: core.describe() });
     }
+    endAsking("The guest ended before that came.\n");
     reportStats(true);
   }
 
@@ -190,6 +232,7 @@ export function serve(post) {
       if (tick !== undefined) stopAt = tick;
       core.setTickLimit(stopAt);
       if (state === "running") return;
+      if (core.monitorHolds) core.askMonitor("cont");
       lastPace = now();
       shown = { time: lastPace, retired: core.retired };
       setState("running");
@@ -197,11 +240,51 @@ export function serve(post) {
     },
     pause() {
       alive();
+      if (state !== "running") return;
+      if (asking) core.typeAtMonitor(CONTROL_C);
+      else if (prompt) core.openMonitor({ pause: true });
+      follow(false);
       if (state === "running") setState("paused", { reason: "asked" });
+    },
+    openPrompt({ pause = true } = {}) {
+      alive();
+      prompt = true;
+      const held = core.monitorHolds;
+      core.openMonitor({ pause });
+      follow(held);
+    },
+    closePrompt() {
+      alive();
+      if (!prompt) return;
+      const held = core.monitorHolds;
+      core.closeMonitor();
+      follow(held);
+      prompt = false;
+    },
+    monitor({ command }) {
+      alive();
+      if (asking) throw new MachineError("E_REFUSED", "An earlier command still waits for what it asked for; pause() ends it");
+      const held = core.monitorHolds;
+      const answer = core.askMonitor(command);
+      if (answer !== null) {
+        follow(held);
+        return answer;
+      }
+      const later = new Promise((resolve) => (asking = resolve));
+      if (state === "halted" || state === "shutdown") endAsking("The guest has ended; reset the machine first.\n");
+      else calls.start();
+      return later;
+    },
+    panes() {
+      alive();
+      return core.panes();
     },
     async reset() {
       // A failed core cannot be used again; a new one starts from the same files.
-      if (state === "error" || !core) await make();
+      if (state === "error" || !core) {
+        await make();
+        reopenPrompt(false);
+      }
       const was = state;
       core.reset();
       if (was === "running") return;
@@ -215,6 +298,12 @@ export function serve(post) {
     },
     write({ port, bytes }) {
       alive();
+      if (port === "monitor") {
+        const held = core.monitorHolds;
+        core.typeAtMonitor(bytes);
+        follow(held);
+        return;
+      }
       core.input(port, bytes);
       wake();
     },
@@ -259,6 +348,7 @@ export function serve(post) {
       if (!request.ownDrives) drives = drivesOf(loading, given);
       const running = state === "running";
       core = next;
+      reopenPrompt(!running);
       setState("paused", { reason: "loaded" });
       if (running) calls.start();
     },
