@@ -88,9 +88,9 @@ export async function leaveTerminal(page) {
   await page.keyboard.press("Tab");
 }
 
-// What the screen reader would read: the rows of the terminal, in its accessible list.
+// What the screen reader would read: the rows of the terminal that is shown, in its accessible list.
 export async function rows(page) {
-  return (await page.getByRole("listitem").allTextContents()).map((row) => row.replaceAll("\u00a0", " ").trimEnd());
+  return (await page.locator(".terminal").getByRole("listitem").allTextContents()).map((row) => row.replaceAll("\u00a0", " ").trimEnd());
 }
 
 export async function expectRow(page, pattern, timeout = 90_000) {

@@ -88,3 +88,82 @@ test("the console is kept while the monitor is shown, and a machine that it hold
   await expectRow(page, /^runs-3$/);
   await close();
 });
+
+test("by panes: a guest is started with a button, its exits are counted, and a click asks why", async () => {
+  const { page, close } = await openPage(browser, `${server.url}?memory=256M&test=1`);
+  await boot(page);
+  await leaveTerminal(page);
+  const panel = page.getByRole("complementary", { name: "Inspector of VT-x" });
+  assert.equal(await panel.count(), 0);
+  await page.evaluate(() => {
+    const { machine } = window, { panes } = machine;
+    window.asked = 0;
+    machine.panes = () => (window.asked++, panes.call(machine));
+  });
+  const toggle = await tabTo(page, "button", "Inspector");
+  await page.keyboard.press("Enter");
+  await panel.getByText("VMX, Intel's VT-x, lets a system run another one").waitFor();
+  assert.equal(await toggle.getAttribute("aria-expanded"), "true");
+  assert.match((await panel.getByRole("list", { name: "Who runs whom" }).getByRole("listitem").allTextContents()).join("; "), /^L0.*this machine; L1host/);
+  await panel.getByRole("button", { name: "Start a guest: vmm" }).click();
+  await expectRow(page, /^L2 ~ #$/);
+  const layers = panel.getByRole("list", { name: "Who runs whom" });
+  await layers.getByText("guest", { exact: false }).filter({ hasText: /^guest/ }).waitFor();
+  const count = panel.getByRole("table", { name: "VM exits" }).getByRole("row", { name: "CPUID" }).getByRole("cell");
+  assert.ok(Number((await count.textContent()).replaceAll(",", "")) > 0);
+
+  // Something in the guest that exits, once the monitor waits for it.
+  await toMonitorOrBack(page);
+  await command(page, "until exit CPUID");
+  await expectStatus(page, "Running");
+  await toMonitorOrBack(page);
+  await command(page, "grep -c processor /proc/cpuinfo; vmm --help");
+  await expectStatus(page, "The monitor holds the machine");
+  const last = panel.getByRole("table", { name: "The last ones" }).getByRole("row").nth(1);
+  await last.filter({ hasText: "CPUID" }).waitFor();
+  await last.getByRole("button", { name: /^why \d+$/ }).click();
+  await expectRow(page, /^ *reason 10: the guest executed CPUID$/);
+
+  // The same fields have changed as the monitor says.
+  const [, since] = /since exit (\d+)/.exec(await panel.getByText("The current one, at 0x").textContent());
+  for (const group of await panel.locator("summary").all()) await group.click();
+  const changed = await panel.getByRole("row").filter({ hasText: "changed; was 0x" }).getByRole("rowheader").allTextContents();
+  const [, number] = /(\d+)/.exec(await last.getByRole("button").textContent());
+  await page.getByRole("textbox", { name: "Monitor input" }).focus();
+  const difference = await ask(page, `vmcs diff ${since} ${number}`);
+  const named = difference.filter((row) => row.startsWith(" ") ? false : !/^Not a field/.test(row));
+  assert.deepEqual(changed.map((words) => words.replace(/0x\w+$/, "")).toSorted(), named.toSorted());
+
+  await panel.getByLabel("Linear address").fill("0xffffffff81000000");
+  await panel.getByRole("button", { name: "Walk", exact: true }).click();
+  await panel.getByRole("status").filter({ hasText: /PML4E at 0x[^]*linear 0xffffffff81000000 is physical 0x/ }).waitFor();
+
+  await toggle.click();
+  assert.equal(await panel.count(), 0);
+  const asked = await page.evaluate(() => window.asked);
+  assert.ok(asked > 1);
+  await page.getByRole("button", { name: "Resume" }).click();
+  await expectStatus(page, "Running");
+  await page.waitForTimeout(1000);
+  assert.equal(await page.evaluate(() => window.asked), asked, "a shut panel asks for nothing");
+  await close();
+});
+
+test("the panes fit into 390 pixels, and speak Russian", async () => {
+  const { page, close } = await openPage(browser, `${server.url}?lang=ru&memory=256M`, { viewport: { width: 390, height: 780 } });
+  await boot(page);
+  const overflow = () => page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+  await page.getByRole("button", { name: "Инспектор" }).click();
+  const panel = page.getByRole("complementary", { name: "Инспектор VT-x" });
+  assert.ok(await overflow() <= 0, `the empty panel is ${await overflow()} pixels too wide`);
+  await panel.getByRole("button", { name: "Запустить гостя: vmm" }).click();
+  await expectRow(page, /^L2 ~ #$/);
+  await panel.getByRole("table", { name: "Последние" }).getByRole("button").first().waitFor();
+  for (const group of await panel.locator("summary").all()) await group.click();
+  await panel.getByRole("rowheader", { name: /^Guest RIP/ }).waitFor();
+  await panel.getByLabel("Линейный адрес").fill("0xffffffff81000000");
+  await panel.getByRole("button", { name: "Пройти" }).click();
+  await panel.getByRole("status").filter({ hasText: "PML4E at 0x" }).waitFor();
+  assert.ok(await overflow() <= 0, `the panel is ${await overflow()} pixels too wide`);
+  await close();
+});

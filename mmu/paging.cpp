@@ -199,7 +199,8 @@ bool peek_physical(const CpuState& s, const PhysicalMemory& memory, uint64_t lin
     table = pdpte & bits(51, 12);
   }
   for (unsigned shift = first_shift(shape);; shift -= shape.index_bits) {
-    Step step{table + index_of(shape, linear, shift) * shape.entry_size, 0, shift};
+    const uint64_t address = table + index_of(shape, linear, shift) * shape.entry_size;
+    Step step{address, address, 0, shift};
     if (!memory.readable_page(step.address)) return false;
     step.entry = memory.load(step.address, shape.entry_size);
     if (!(step.entry & P)) return false;

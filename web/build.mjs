@@ -19,7 +19,7 @@ const { values } = parseArgs({
   },
 });
 
-const SCRIPTS = ["core.js", "errors.js", "files.js", "gzip.js", "loader.js", "machine.js", "page.js", "script.js", "service.js", "strings.js", "terminal.js", "worker.js"];
+const SCRIPTS = ["core.js", "errors.js", "files.js", "gzip.js", "inspector.js", "loader.js", "machine.js", "page.js", "script.js", "service.js", "strings.js", "terminal.js", "worker.js"];
 const XTERM = {
   "xterm.js": "xterm/lib/xterm.mjs", "addon-fit.js": "addon-fit/lib/addon-fit.mjs",
   "addon-unicode11.js": "addon-unicode11/lib/addon-unicode11.mjs", "xterm.css": "xterm/css/xterm.css",

@@ -4,6 +4,7 @@
 
 import { createMachine } from "./machine.js";
 import { MachineError, asMachineError } from "./errors.js";
+import { mountInspector } from "./inspector.js";
 import { languages, number, setLanguage, text } from "./strings.js";
 import { mountTerminal } from "./terminal.js";
 
@@ -31,6 +32,7 @@ let starting = null;     // ends the download that is under way
 let terminal = null;     // the guest's console
 let monitor = null;      // the monitor's prompt has a terminal of its own, from its first use on
 let view = "console";    // which of the two is shown, or "monitor"
+let inspector = null;
 let state = "loading";
 let stateFacts = {};
 let figures = null;
@@ -50,6 +52,7 @@ function chooseLanguage(name) {
   element("language").lang = name === "ru" ? "en" : "ru";
   terminal?.setLabels(terminalLabels());
   monitor?.setLabels(terminalLabels("monitor.prompt"));
+  inspector?.refresh();
   showState();
   showProgress();
   if (problem) showProblem(problem);
@@ -173,6 +176,7 @@ async function boot() {
   lastProgress = { loaded: 0, total: 0 };
   terminal.clear();
   monitor?.clear();
+  inspector.forget();
   setView("console");
   setState("loading");
   showProgress();
@@ -256,6 +260,15 @@ const switchView = () => show(view === "monitor" ? "console" : "monitor");
 async function typeAtMonitor(command) {
   await show("monitor");
   await machine.prompt().write(`${command}\r`);
+}
+
+// A guest inside the guest: the command is typed where a person would type it.
+async function startGuest() {
+  if (state === "paused") await machine.start();
+  await show("console");
+  send(new TextEncoder().encode("vmm\r"));
+  typed = true;
+  terminal.focus();
 }
 
 // --- What people do ----------------------------------------------------------
@@ -380,6 +393,7 @@ function mount(id, labelKey, type) {
 
 terminal = mount("terminal", "terminal.prompt", send);
 terminal.onResize((columns, rows) => machine?.resize(columns, rows).catch(() => {}));
+inspector = mountInspector({ machine: () => machine, why: (event) => typeAtMonitor(`why ${event}`), startGuest });
 connectControls();
 connectKeys();
 switchReader(settings.get("reader") === "1");

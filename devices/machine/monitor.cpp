@@ -43,19 +43,19 @@ bool read_number(const std::string& word, uint64_t& value) {
   return !word.empty() && *end == 0;
 }
 
-// A reason by its name, whole or the beginning of it, or by its number. -1: none of that name.
-int find_reason_named(const std::vector<std::string>& words, size_t from) {
+// The reasons that words name: by number, by the whole name, or else all whose names begin so.
+std::vector<unsigned> find_reasons_named(const std::vector<std::string>& words, size_t from) {
   std::string name;
   for (size_t i = from; i < words.size(); ++i) name += plain(words[i]);
   uint64_t number;
-  if (read_number(words[from], number) && find_reason(static_cast<unsigned>(number))) return static_cast<int>(number);
-  int found = -1;
+  if (read_number(words[from], number) && find_reason(static_cast<unsigned>(number))) return {static_cast<unsigned>(number)};
+  std::vector<unsigned> found;
   for (unsigned n = 0; n < Trace::most_reasons; ++n) {
     const ReasonInfo* reason = find_reason(n);
     if (!reason) continue;
     const std::string title = plain(reason->title);
-    if (title == name) return static_cast<int>(n);
-    if (found < 0 && title.starts_with(name)) found = static_cast<int>(n);
+    if (title == name) return {n};
+    if (title.starts_with(name)) found.push_back(n);
   }
   return found;
 }
@@ -270,8 +270,12 @@ std::string Monitor::next_instruction() const {
   const CpuState& s = cpu_.state;
   const unsigned bits = cpu_.mode().code_bits;
   const uint64_t linear = bits == 64 ? s.rip : static_cast<uint32_t>(s.rip + s.segment[CS].base);
-  Mmu::CodePage page;
-  if (!cpu_.mmu.known_code_page(linear, page)) return line("%#" PRIx64, s.rip);
+  Mmu::CodePage page{};
+  // Right behind an exit the processor may not have been there yet; under EPT it is left at that.
+  if (uint64_t physical;
+      !cpu_.mmu.known_code_page(linear, page) && !cpu_.mmu.limits.ept.on && peek_physical(s, cpu_.memory, linear, physical))
+    page.host = cpu_.memory.readable_page(physical);
+  if (!page.host) return line("%#" PRIx64, s.rip);
   const uint64_t in_page = page_size - (linear & (page_size - 1));
   Instruction in;
   if (cpu_.decoder().decode({page.host + (linear & (page_size - 1)), static_cast<size_t>(std::min<uint64_t>(in_page, 15))}, bits,
@@ -541,9 +545,14 @@ std::string Monitor::until(const Words& words) {
     return "until takes exit, entry or fail; until exit HLT waits for an exit of that reason.\n";
   if (words.size() > 2) {
     if (watch.kind != TraceEvent::exit) return "Only exits have reasons: until exit HLT.\n";
-    watch.reason = find_reason_named(words, 2);
-    if (watch.reason < 0)
-      return "There is no exit reason of that name; `exits by-reason` lists those that came, docs/vmx.md all.\n";
+    const std::vector<unsigned> found = find_reasons_named(words, 2);
+    if (found.empty()) return "There is no exit reason of that name; `exits by-reason` lists those that came.\n";
+    if (found.size() > 1) {
+      std::string text = "Several reasons begin so; give more of the name, or its number:\n";
+      for (unsigned n : found) text += line("  %2u  ", n) + describe_reason(n) + "\n";
+      return text;
+    }
+    watch.reason = static_cast<int>(found[0]);
   }
   cpu_.vmx.trace.watch(watch);
   paused_ = false, waiting_ = true;
@@ -572,7 +581,7 @@ std::string Monitor::pause(const Words&) {
 }
 
 std::string Monitor::quit(const Words&) {
-  quits_ = true;
+  quits_ = true, paused_ = false;
   return {};
 }
 
