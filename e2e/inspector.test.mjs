@@ -1,7 +1,9 @@
 // The inspector as people meet it: the monitor's prompt in the terminal, and the panes beside it, with a Linux in a Linux.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 
+import { brokenHypervisor } from "../tests/tiny_guests.mjs";
 import { boot, command, enterTerminal, expectRow, expectStatus, launch, leaveTerminal, openPage, rows, serve, tabTo } from "./browser.mjs";
 
 let browser, server;
@@ -166,5 +168,29 @@ test("the panes fit into 390 pixels, and speak Russian", async () => {
   await panel.getByRole("button", { name: "Пройти" }).click();
   await panel.getByRole("status").filter({ hasText: "PML4E at 0x" }).waitFor();
   assert.ok(await overflow() <= 0, `the panel is ${await overflow()} pixels too wide`);
+  await close();
+});
+
+test("a hypervisor that is broken: the monitor and the panes name the check", async () => {
+  const { page, close } = await openPage(browser, server.url);
+  await expectStatus(page, "Running");
+  await page.getByText("Your own kernel").click();
+  const hypervisor = readFileSync(new URL("../build/guest/hypervisor.elf", import.meta.url));
+  await page.getByLabel("Kernel", { exact: true }).setInputFiles({
+    name: "hypervisor.elf", mimeType: "application/octet-stream", buffer: Buffer.from(brokenHypervisor(hypervisor)),
+  });
+  await page.getByRole("button", { name: "Boot it" }).click();
+  await page.getByRole("button", { name: "Screen reader mode" }).click();
+  await expectRow(page, /\S/);
+  await page.getByRole("button", { name: "Monitor" }).click();
+  await page.getByRole("textbox", { name: "Monitor input" }).waitFor();
+  const why = (await ask(page, "why fail")).join("\n");
+  assert.match(why, /rflags_reserved: .*bit 1 is 1/);
+  assert.match(why, /Guest RFLAGS = 0/);
+  await page.getByRole("button", { name: "Inspector" }).click();
+  const last = page.getByRole("table", { name: "The last ones" }).getByRole("row").filter({ hasText: "failed entry" });
+  await last.getByRole("button", { name: /^why \d+$/ }).click();
+  await expectRow(page, /^\(matryoshka\) why \d+$/);
+  await page.getByText("of them failed: 1").waitFor();
   await close();
 });

@@ -1,10 +1,11 @@
 // The monitor and the panes as a program asks for them, of the small hypervisor whose guest makes ten exits.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
 import { createMachine } from "../web/machine.js";
-import { guests } from "./tiny_guests.mjs";
+import { brokenHypervisor, guests } from "./tiny_guests.mjs";
 
 const path = (name) => fileURLToPath(new URL(`../${name}`, import.meta.url));
 const core = process.env.MATRYOSHKA_CORE ?? path("build/wasm/matryoshka.wasm");
@@ -141,4 +142,14 @@ test("a command that waits is given up by pause(), and a second one is refused m
   assert.equal(await waiting, "");
   assert.equal(machine.state, "paused");
   assert.match(await machine.monitor("step 3"), /^L1 host at 0x/);
+});
+
+test("a hypervisor that is broken: why fail names the check", async () => {
+  const machine = await make({ kernel: brokenHypervisor(readFileSync(path("build/guest/hypervisor.elf"))) });
+  const failed = await machine.monitor("until fail");
+  assert.match(failed, /failed entry: /);
+  const why = await machine.monitor("why fail");
+  assert.match(why, /^ {2}rflags_reserved: .*bit 1 is 1\n {4}"Checks on Guest RIP, RFLAGS, and SSP"\n {4}Guest RFLAGS = 0$/m);
+  const { events: [last], failedEntries } = await machine.panes();
+  assert.deepEqual([last.kind, failedEntries], ["failed-entry", 1]);
 });
