@@ -123,7 +123,8 @@ export function mountInspector({ machine, why, startGuest }) {
   const pointedAt = (node) => node.matches(":focus-within") || (hovers.matches && node.matches(":hover"));
 
   function render() {
-    const started = panes.layers.length > 1;
+    // An entry that failed has entered no guest, and still is something to look at.
+    const started = panes.events.length > 0;
     element("no-guest").hidden = started;
     element("guests").hidden = !started;
     parts.layers.show([{ depth: 0, name: `L0 ${text("inspector.machine")}`, state: "", running: false }, ...panes.layers], (row) => row.vmcs ?? row.depth, layerRow);
