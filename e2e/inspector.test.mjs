@@ -128,14 +128,21 @@ test("by panes: a guest is started with a button, its exits are counted, and a c
   // The same fields have changed as the monitor says.
   for (const group of await panel.locator("summary").all()) await group.click();
   await panel.getByRole("rowheader", { name: /^Exit reason/ }).waitFor();  // in the last group
-  const changed = await panel.getByRole("row").filter({ hasText: "changed; was" }).getByRole("rowheader").allTextContents();
+  const namesOfChanged = async () =>
+    (await panel.getByRole("row").filter({ hasText: "changed; was" }).getByRole("rowheader").allTextContents()).map((words) => words.replace(/0x\w+$/, "")).toSorted();
   const difference = await page.evaluate(async () => {
     const { vmcs, events } = await window.machine.panes();
     return window.machine.monitor(`vmcs diff ${vmcs.since} ${events[0].number}`);
   });
   const named = difference.trimEnd().split("\n").filter((row) => !row.startsWith(" "));
   assert.ok(named.length > 0);
-  assert.deepEqual(changed.map((words) => words.replace(/0x\w+$/, "")).toSorted(), named.toSorted());
+  // The groups fill as they open.
+  let changed = await namesOfChanged();
+  for (let tries = 0; tries < 100 && changed.length < named.length; ++tries) {
+    await page.waitForTimeout(50);
+    changed = await namesOfChanged();
+  }
+  assert.deepEqual(changed, named.toSorted());
 
   await panel.getByLabel("Linear address").fill("0xffffffff81000000");
   await panel.getByRole("button", { name: "Walk", exact: true }).click();
