@@ -116,8 +116,11 @@ test("by panes: a guest is started with a button, its exits are counted, and a c
 
   // Something in the guest that exits, while the monitor waits for it.
   await toMonitorOrBack(page);
+  await expectStatus(page, "Paused");
   await command(page, "until exit CPUID");
+  await expectRow(page, /^\(matryoshka\) until exit CPUID$/);
   await toMonitorOrBack(page);
+  await expectRow(page, /^L2 ~ #$/);
   await command(page, "grep -c processor /proc/cpuinfo; vmm --help");
   await expectStatus(page, "The monitor holds the machine");
   const last = panel.getByRole("table", { name: "The last ones" }).getByRole("row").nth(1);
