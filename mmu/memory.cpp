@@ -160,6 +160,8 @@ void PhysicalMemory::touch(uint64_t ram_offset, uint64_t size) {
   for (uint64_t end = ram_offset + size; ram_offset < end;) {
     uint64_t page = ram_offset / page_size;
     uint64_t page_end = std::min(end, (page + 1) * page_size);
+    if (changes_) [[unlikely]]
+      changes_->before_write(page);
     dirty_[page] = 1;
     if (code_[page] != 0) {
       uint64_t first = ram_offset % page_size / granule, last = (page_end - 1) % page_size / granule;

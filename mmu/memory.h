@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "devices/bus/bus.h"
+#include "mmu/change_watcher.h"
 
 namespace matryoshka {
 
@@ -62,11 +63,17 @@ class PhysicalMemory final : public GuestMemory {
 
   // Whether stores to this RAM page may bypass store(): it is marked dirty and holds no code.
   bool open_for_stores(uint64_t address) const;
-  void mark_dirty(uint64_t address) { dirty_[index(address) / page_size] = 1; }
+  void mark_dirty(uint64_t address) {
+    uint64_t page = index(address) / page_size;
+    if (changes_) [[unlikely]]
+      changes_->before_write(page);
+    dirty_[page] = 1;
+  }
   bool dirty(uint64_t address) const { return dirty_[index(address) / page_size]; }
   // The same by the number of a page in ram().
   bool page_dirty(uint64_t page) const { return dirty_[page]; }
   void mark_page_dirty(uint64_t page) { dirty_[page] = 1; }
+  void set_page_dirty(uint64_t page, bool dirty) { dirty_[page] = dirty; }
   // Every page is clean again, since a snapshot has them all. Write tags must have gone, as forget_caches() does it.
   void clear_dirty();
 
@@ -75,7 +82,10 @@ class PhysicalMemory final : public GuestMemory {
   void forget_code(uint64_t page, uint64_t granules);
   // A number below ram_size() / page_size for each page of RAM, for tables beside it.
   uint64_t page_number(uint64_t address) const { return index(address) / page_size; }
+  uint64_t page_address(uint64_t page) const { return address_of(page * page_size); }
   void set_watcher(CodeWatcher* watcher) { watcher_ = watcher; }
+  void set_change_watcher(ChangeWatcher* changes) { changes_ = changes; }
+  ChangeWatcher* change_watcher() const { return changes_; }
 
   bool is_ram(uint64_t address) const { return index(address) != none; }
 
@@ -109,6 +119,7 @@ class PhysicalMemory final : public GuestMemory {
     bool read_ram = true, write_ram = true;
   } shadow_[16];
   CodeWatcher* watcher_ = nullptr;
+  ChangeWatcher* changes_ = nullptr;
 };
 
 }  // namespace matryoshka

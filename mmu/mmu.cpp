@@ -36,12 +36,31 @@ void Mmu::open_tags(TlbEntry& e, uint64_t linear) {
   if (!page) return;
   e.addend = reinterpret_cast<uintptr_t>(page) - linear;
   if (e.info & TlbEntry::readable) e.read_tag = linear;
-  if (e.info & TlbEntry::writable && memory_.writable_page(physical) == page && memory_.open_for_stores(physical))
+  if (e.info & TlbEntry::writable && memory_.writable_page(physical) == page && memory_.open_for_stores(physical)) {
     e.write_tag = linear;
+    if (ChangeWatcher* changes = memory_.change_watcher()) [[unlikely]]
+      changes->opened(memory_.page_number(physical));
+  }
+}
+
+// What open_tags() promises, asked of an entry that stands there.
+bool Mmu::is_sound(const TlbSet& set, unsigned slot) const {
+  const TlbEntry& e = set.entries[slot];
+  bool reads = !(e.read_tag & TlbEntry::withheld) == !(slot & 1), writes = !(e.write_tag & TlbEntry::withheld) == !(slot & 1);
+  if (!(e.info & TlbEntry::valid)) return !reads && !writes;
+  if (!reads && !writes) return true;
+  uint64_t linear = (reads ? e.read_tag : e.write_tag), physical = e.physical_page();
+  const uint8_t* page = memory_.readable_page(physical);
+  return TlbSet::slot(linear) == slot && linear % page_size == 0 && page && physical != local_page_ &&
+         physical != apic_access_page_ && !watched(linear) && e.addend == reinterpret_cast<uintptr_t>(page) - linear &&
+         (!reads || e.info & TlbEntry::readable) &&
+         (!writes || (e.info & TlbEntry::writable && e.write_tag == linear && memory_.open_for_stores(physical)));
 }
 
 bool Mmu::find_page(TlbSet& set, uint64_t address, Access access, uint64_t& physical) {
   TlbEntry& e = set.at(address);
+  if (ChangeWatcher* changes = memory_.change_watcher()) [[unlikely]]
+    changes->before_fill(set);
   uint64_t needed = access.kind == AccessKind::write ? TlbEntry::writable : TlbEntry::readable;
   if (e.is_for(address) && e.info & needed) {
     physical = e.physical_page() | (address & 0xfff);
@@ -71,6 +90,7 @@ bool Mmu::translate_page(TlbSet& set, uint64_t address, unsigned size, Access ac
   if (!find_page(set, address, access, physical)) return false;
   if ((physical & ~uint64_t{0xfff}) != apic_access_page_) [[likely]]
     return true;
+  if (kept_from_device(physical)) return true;
   uint64_t qualification;
   return apic_access_target_->virtualize(physical & 0xfff, size, access.kind, physical, qualification) ||
          fault_.exit(ept_exit::apic_access, qualification, 0, address);
@@ -88,7 +108,17 @@ bool Mmu::translate(TlbSet& set, uint64_t address, unsigned size, Access access,
 
 // ---- Physical accesses
 
+bool Mmu::kept_from_device(uint64_t address) const {
+  ChangeWatcher* changes = memory_.change_watcher();
+  if (!changes) [[likely]]
+    return false;
+  uint64_t page = address & ~uint64_t{0xfff};
+  bool plain = page != local_page_ && page != apic_access_page_ && memory_.readable_page(address);
+  return !plain && !changes->may_reach_device();
+}
+
 uint64_t Mmu::physical_load(uint64_t address, unsigned size) {
+  if (kept_from_device(address)) return 0;
   if ((address & ~uint64_t{0xfff}) == local_page_) {
     had_effect = true;
     return local_target_->read(0, address & 0xfff, size);
@@ -97,6 +127,7 @@ uint64_t Mmu::physical_load(uint64_t address, unsigned size) {
 }
 
 void Mmu::physical_store(uint64_t address, unsigned size, uint64_t value) {
+  if (kept_from_device(address)) return;
   if ((address & ~uint64_t{0xfff}) == local_page_) {
     had_effect = true;
     return local_target_->write(0, address & 0xfff, size, value);

@@ -152,6 +152,16 @@ class Mmu {
   // An access reached a device, or hit a data breakpoint: the engine ends the block after the instruction and clears this.
   bool had_effect = false;
 
+  // For verification: every set that accesses go through now, and whether an entry lets through what it may and nothing else.
+  template <class Visit>
+  void each_set(Visit visit) {
+    sets_->each(visit);
+    visit(no_data_);
+  }
+  bool is_sound(const TlbSet& set, unsigned slot) const;
+  // For tests: how many entries each set may have.
+  void limit_entries(unsigned most) { worlds_.limit_entries(most); }
+
   uint64_t physical_load(uint64_t address, unsigned size);
   void physical_store(uint64_t address, unsigned size, uint64_t value);
 
@@ -164,6 +174,7 @@ class Mmu {
     unsigned size;
   };
   bool near_edge(uint64_t address) const;
+  bool kept_from_device(uint64_t address) const;
   [[nodiscard]] bool fetch_page_slow(uint64_t address, CodePage& page);
   [[nodiscard]] bool system_load_slow(uint64_t address, void* value, unsigned size);
   [[nodiscard]] bool system_store_slow(uint64_t address, const void* value, unsigned size);

@@ -39,13 +39,28 @@ class TlbSet {
   TlbEntry& at(uint64_t address) { return entries[slot(address)]; }
   const TlbEntry& at(uint64_t address) const { return entries[slot(address)]; }
 
+  // Fewer for tests: the oldest then makes room.
+  uint16_t most_used = size;
+
   void fill(uint64_t address, const TlbEntry& entry) {
     unsigned i = slot(address);
-    if (!(entries[i].info & TlbEntry::valid)) used_[used_count_++] = static_cast<uint16_t>(i);
+    if (!(entries[i].info & TlbEntry::valid)) {
+      if (used_count_ >= most_used) [[unlikely]] {
+        invalidate(used_[0]);
+        for (unsigned k = 1; k < used_count_; ++k) used_[k - 1] = used_[k];
+        --used_count_;
+      }
+      used_[used_count_++] = static_cast<uint16_t>(i);
+    }
     entries[i] = entry;
     has_large_ |= (entry.info & (TlbEntry::large | TlbEntry::huge)) != 0;
   }
 
+  // Whether two entries of this slot translate alike; what their tags let through is no difference that a guest could see.
+  static bool same_translation(const TlbEntry& x, const TlbEntry& y) {
+    constexpr uint64_t ignored = uint64_t{0xfff} | TlbEntry::withheld;
+    return x.info == y.info && (!(x.info & TlbEntry::valid) || ((x.read_tag ^ y.read_tag) & ~ignored) == 0);
+  }
   // Shows (entry, linear page) of all that is known.
   template <class See>
   void for_each(See see) const {
@@ -105,7 +120,7 @@ class TlbSet {
     for (unsigned i = 0; i < size; ++i) invalidate(i);
     used_count_ = 0;
   }
-  uint16_t used_[size];
+  uint16_t used_[size] = {};
   uint16_t used_count_ = 0;
   bool has_large_ = false;
 };

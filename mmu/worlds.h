@@ -52,6 +52,11 @@ class Worlds {
   TlbSets& root_sets() { return root_; }
   TlbSets& guest_sets() { return guest_; }
 
+  // For tests.
+  void limit_entries(unsigned most) {
+    for (TlbSets* sets : {&root_, &guest_}) sets->each([=](TlbSet& set) { set.most_used = static_cast<uint16_t>(most); });
+  }
+
   bool in_guest() const { return in_guest_; }
   void enter_guest(const World& world, uint64_t root_rights);
   // The guest may have changed what its translations are made under.
