@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "cpu/isa.h"
+#include "cpu/processor.h"
 
 namespace matryoshka {
 
@@ -232,6 +233,20 @@ class Text {
 
 std::string disassemble(const Instruction& instruction, unsigned code_bits, uint64_t rip) {
   return Text(instruction, code_bits, rip).all();
+}
+
+std::string disassemble_at(const Processor& cpu, uint64_t rip) {
+  uint8_t bytes[15];
+  unsigned count = 0;
+  uint64_t linear = cpu.mode().code_bits == 64 ? rip : static_cast<uint32_t>(rip + cpu.state.segment[CS].base);
+  for (Mmu::CodePage page; count < sizeof bytes; ++count) {
+    uint64_t at = linear + count;
+    if (!cpu.mmu.known_code_page(at, page) || !page.host) break;
+    bytes[count] = page.host[at & (page_size - 1)];
+  }
+  Instruction in;
+  if (cpu.decoder().decode({bytes, count}, cpu.mode().code_bits, in) != DecodeResult::ok) return "(cannot be decoded)";
+  return disassemble(in, cpu.mode().code_bits, rip);
 }
 
 }  // namespace matryoshka

@@ -11,7 +11,12 @@
 
 namespace matryoshka {
 
+class Processor;
+
 // `rip` is where the instruction stands.
 std::string disassemble(const Instruction& instruction, unsigned code_bits, uint64_t rip);
+
+// What stands at RIP in the processor's present mode, as far as its fetch TLB knows the page.
+std::string disassemble_at(const Processor& cpu, uint64_t rip);
 
 }  // namespace matryoshka

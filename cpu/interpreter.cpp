@@ -14,7 +14,7 @@
 #endif
 
 #include "cpu/handlers/instances.h"
-#include "cpu/processor.h"
+#include "cpu/region_verifier.h"
 
 namespace matryoshka {
 
@@ -266,15 +266,22 @@ void Processor::finish_faulted(const Op& op) {
     state.retired += static_cast<uint64_t>(&op - block_ops_);
     return;
   }
-  clock.ticks = block_ticks_ + static_cast<uint64_t>(&op - block_ops_) + 1;
-  state.retired += static_cast<uint64_t>(&op - block_ops_);
-  state.rip = instruction_start(op);
-  if (fault.by_noncanonical && op.flags & Op::stack_segment) fault.raise(SS_vector, 0);
+  settle_fault(op);
   fault_met_ = true;
+  if (verifier_) [[unlikely]]
+    verifier_->met_fault();
   exit_length_ = op.length;
   deliver_fault();
   vmx.unblocked_nmi = false;
   attention_ = true;
+}
+
+// Where the processor stands when a fault is delivered.
+void Processor::settle_fault(const Op& op) {
+  clock.ticks = block_ticks_ + static_cast<uint64_t>(&op - block_ops_) + 1;
+  state.retired += static_cast<uint64_t>(&op - block_ops_);
+  state.rip = instruction_start(op);
+  if (fault.by_noncanonical && op.flags & Op::stack_segment) fault.raise(SS_vector, 0);
 }
 
 __attribute__((flatten)) void Processor::interpret() {
@@ -296,7 +303,7 @@ __attribute__((flatten)) void Processor::interpret() {
       attention_ = true;
       return;
     }
-    if (regions_ && !stepping_) {
+    if (regions_ && !stepping_ && !only_interprets_) {
       if (block->entry) {
         if (way_) regions_->link(way_, *block), way_ = nullptr;
         AfterRegion after = must_interpret ? AfterRegion::interpret : run_region(*block);

@@ -29,6 +29,8 @@
 
 namespace matryoshka {
 
+class RegionVerifier;
+
 // What the board does for a processor.
 class ProcessorHost {
  public:
@@ -77,6 +79,8 @@ class Processor final : private CodeWatcher, private LocalApicHost, private vmx:
 
   // The engine for hot places, or null: everything is interpreted.
   void set_regions(RegionEngine* regions) { regions_ = regions; }
+  // Holds each run of a region against the interpreter; or null.
+  void set_verifier(RegionVerifier* verifier) { verifier_ = verifier; }
   RegionContext region_context();
   // For regions: a row of kind leave or a repeated string instruction, with the state in place and the block's bookkeeping as if
   // the instruction were a block of its own. `may_go_on`: it reads and writes no register beside those that the region expects.
@@ -296,7 +300,7 @@ class Processor final : private CodeWatcher, private LocalApicHost, private vmx:
   uint64_t events_delivered = 0;
 
  private:
-  friend class Interpreter;
+  friend class RegionVerifier;
   bool load_slow(const Op& op, uint64_t linear, void* value, unsigned size);
   bool store_slow(const Op& op, uint64_t linear, const void* value, unsigned size);
   bool load_for_store_slow(const Op& op, uint64_t linear, void* value, unsigned size);
@@ -334,10 +338,16 @@ class Processor final : private CodeWatcher, private LocalApicHost, private vmx:
   void interpret();
   enum class AfterRegion : uint8_t { go_on, interpret, leave };
   AfterRegion run_region(const Block& block);
+  // V8 compiles a function well only when it is entered again and again, so a region comes back after this many ticks at the
+  // latest.
+  static constexpr uint64_t longest_stay = 50'000;
+  RegionEngine::Outcome call_region(uint32_t entry, int32_t budget);
+  bool interpret_until(uint64_t limit);
   bool nothing_is_due() const;
   bool run_leave_row(const Op& op);
   bool not_ready(const Op& op);
   void finish_faulted(const Op& op);
+  void settle_fault(const Op& op);
   void stop_before(Op* op);
   void resume_stopped();
 
@@ -369,8 +379,10 @@ class Processor final : private CodeWatcher, private LocalApicHost, private vmx:
   bool init_requested_ = false, sipi_requested_ = false;
   uint8_t sipi_vector_ = 0;
   RegionEngine* regions_ = nullptr;
+  RegionVerifier* verifier_ = nullptr;
   bool in_region_ = false;
-  void* way_ = nullptr;  // by which the last region was left, if it leads straight on
+  bool only_interprets_ = false;  // no region is entered or considered
+  void* way_ = nullptr;           // by which the last region was left, if it leads straight on
   uint64_t region_end_ticks_ = 0, region_deadline_ = 0;
   uint64_t region_charges_ = 0;  // ticks since it was entered that were no instructions
   Block transient_ = {};         // the running block if it could not be remembered

@@ -2,15 +2,9 @@
 #include <algorithm>
 
 #include "cpu/handlers.h"
-#include "cpu/processor.h"
+#include "cpu/region_verifier.h"
 
 namespace matryoshka {
-
-namespace {
-// V8 compiles a function well only when it is entered again and again, so a region comes back after this many ticks at the
-// latest.
-constexpr uint64_t longest_stay = 50'000;
-}  // namespace
 
 RegionContext Processor::region_context() {
   return {state.gpr,          &state.rip,          &reinterpret_cast<uint64_t&>(state.flags.result),
@@ -26,18 +20,9 @@ Processor::AfterRegion Processor::run_region(const Block& block) {
   Mmu::CodePage page;
   if (!mmu.known_code_page(mode_.code_bits == 64 ? state.rip : static_cast<uint32_t>(state.rip), page))
     return AfterRegion::interpret;
-  const uint64_t start = clock.ticks, deadline = clock.next_deadline();
-  auto budget = static_cast<int32_t>(std::min(limit_ - start, longest_stay));
-  region_end_ticks_ = start + static_cast<uint64_t>(budget);
-  region_deadline_ = deadline, region_charges_ = 0;
-  block_end_ = nullptr;  // stop_after() has nothing to stop: regions look at attention_ themselves
-  in_region_ = true;
-  RegionEngine::Outcome outcome = regions_->run(block.entry, budget);
-  in_region_ = false;
-  clock.ticks = region_end_ticks_ - static_cast<uint64_t>(static_cast<int64_t>(outcome.left));
-  uint64_t used = clock.ticks - start - region_charges_;
-  state.retired += used;
-  instructions_in_regions += used;
+  if (verifier_) [[unlikely]]
+    return verifier_->run(block.entry);
+  RegionEngine::Outcome outcome = call_region(block.entry, static_cast<int32_t>(std::min(limit_ - clock.ticks, longest_stay)));
   way_ = outcome.way;
   if (outcome.end == RegionEngine::End::faulted) {
     finish_faulted(*outcome.op);
@@ -51,6 +36,36 @@ Processor::AfterRegion Processor::run_region(const Block& block) {
   return outcome.end == RegionEngine::End::next ? AfterRegion::go_on : AfterRegion::interpret;
 }
 
+RegionEngine::Outcome Processor::call_region(uint32_t entry, int32_t budget) {
+  const uint64_t start = clock.ticks, deadline = clock.next_deadline();
+  region_end_ticks_ = start + static_cast<uint64_t>(budget);
+  region_deadline_ = deadline, region_charges_ = 0;
+  block_end_ = nullptr;  // stop_after() has nothing to stop: regions look at attention_ themselves
+  in_region_ = true;
+  RegionEngine::Outcome outcome = regions_->run(entry, budget);
+  in_region_ = false;
+  clock.ticks = region_end_ticks_ - static_cast<uint64_t>(static_cast<int64_t>(outcome.left));
+  uint64_t used = clock.ticks - start - region_charges_;
+  state.retired += used;
+  instructions_in_regions += used;
+  return outcome;
+}
+
+// The same without regions, for the verifier. False: something else comes before the limit, such as a fault.
+bool Processor::interpret_until(uint64_t limit) {
+  uint64_t whole = limit_;
+  limit_ = limit;
+  only_interprets_ = true;
+  for (uint64_t before = ~uint64_t{0}; clock.ticks < limit && clock.ticks != before && !attention_;) {
+    before = clock.ticks;
+    interpret();
+    resume_stopped();
+  }
+  only_interprets_ = false;
+  limit_ = whole;
+  return clock.ticks == limit && !attention_;
+}
+
 // What run() would find to do before the next instruction.
 bool Processor::nothing_is_due() const {
   if (stop_requested_ || init_requested_ || sipi_requested_ || idle() || state.pending_debug) return false;
@@ -62,6 +77,8 @@ bool Processor::nothing_is_due() const {
 
 RegionContinuation Processor::run_in_region(const Op& op, bool may_go_on) {
   const uint64_t before = block_ticks_;
+  if (verifier_ && verifier_->stops_before(op, may_go_on)) [[unlikely]]
+    return {RegionContinuation::stop, static_cast<int32_t>(region_end_ticks_ - before), 0};
   const uint32_t mode = mode_key_;
   bool ok;
   if (rows[op.row()].kind == Kind::kind_leave) {
