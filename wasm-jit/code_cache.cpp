@@ -56,6 +56,10 @@ void CodeCache::link(LinkCell& cell, uint32_t slot, const Block& target) {
   t.leading_here = &cell;
 }
 
+void CodeCache::note_jump(uint32_t slot) {
+  if (auto found = by_slot_.find(slot); found != by_slot_.end()) live_.at(found->second)->jumped_to = true;
+}
+
 void CodeCache::unlink_from_target(LinkCell& cell) {
   if (!cell.target) return;
   LinkCell** at = &static_cast<Translation*>(cell.target)->leading_here;
@@ -65,6 +69,7 @@ void CodeCache::unlink_from_target(LinkCell& cell) {
 }
 
 void CodeCache::drop(Translation& t) {
+  jump_target_dropped_ |= t.jumped_to;
   ++dropped_count;
   for (LinkCell& cell : t.cells) unlink_from_target(cell), cell.live = false;
   while (t.leading_here) unlink_from_target(*t.leading_here);

@@ -9,6 +9,7 @@
 #include <deque>
 #include <memory>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "cpu/block_cache.h"
@@ -26,6 +27,7 @@ struct Translation {
   std::deque<Op> ops;          // that its helpers are called with
   std::vector<ExitSite> sites;
   LinkCell* leading_here = nullptr;
+  bool jumped_to = false;  // an entry of the jump table leads here
   uint32_t number = 0;
 };
 
@@ -52,6 +54,10 @@ class CodeCache {
   void link(LinkCell& cell, uint32_t slot, const Block& target);
 
   size_t size() const { return live_.size(); }
+  // An entry of the jump table leads to this slot.
+  void note_jump(uint32_t slot);
+  // Whether since the last call a region went to which an entry leads.
+  bool jump_target_dropped() { return std::exchange(jump_target_dropped_, false); }
   uint64_t dropped_count = 0;
 
  private:
@@ -63,6 +69,7 @@ class CodeCache {
   BlockCache& blocks_;
   PhysicalMemory& memory_;
   const uint32_t unlinked_;
+  bool jump_target_dropped_ = false;
   uint32_t next_number_ = 1;
   std::unordered_map<uint32_t, std::unique_ptr<Translation>> live_;  // by number
   std::unordered_map<uint64_t, uint32_t> by_key_;

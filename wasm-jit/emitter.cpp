@@ -17,10 +17,11 @@ namespace {
 
 class RegionEmitter {
  public:
-  RegionEmitter(const Region& region, const Layout& layout, EmitterHost& host)
+  RegionEmitter(const Region& region, const Layout& layout, EmitterHost& host, std::vector<StepMark>* marks)
       : region_(region),
         layout_(layout),
         host_(host),
+        marks_(marks),
         f_(2),
         code_(f_.code),
         steps_(region, layout, host, f_),
@@ -54,6 +55,7 @@ class RegionEmitter {
     code_ = {};
     // Around the body: a block for each stub, the last stub's outermost, and one more for the tail.
     for (size_t i = 0; i <= stubs_.size(); ++i) code_.open(Wasm::block);
+    size_t body_at = code_.bytes.size();
     code_.append(body);
     code_.op(Wasm::unreachable);
     for (size_t i = 0; i < stubs_.size(); ++i) {
@@ -63,7 +65,11 @@ class RegionEmitter {
     }
     code_.end();
     tail();
-    return f_.finish(prologue());
+    size_t code_size = code_.bytes.size() + 1;
+    WasmWriter whole = f_.finish(prologue());
+    if (marks_)
+      for (StepMark& mark : *marks_) mark.offset += whole.bytes.size() - code_size + body_at;
+    return whole;
   }
 
  private:
@@ -94,6 +100,8 @@ class RegionEmitter {
 
   // ---- Flags: which shapes they may have where a node begins
 
+  // Forwards along all edges until nothing is added: a node that sets flags leaves one shape, another one passes on what it was
+  // entered with, and where ways meet any of theirs may come. It grows only, so it ends.
   void find_flag_shapes() {
     std::vector<std::optional<uint32_t>> leaves(region_.nodes.size());
     for (size_t i = 0; i < region_.nodes.size(); ++i)
@@ -140,6 +148,7 @@ class RegionEmitter {
     node_ = n;
     const std::vector<Step>& all = node(n).steps;
     for (size_t i = 0; i < all.size(); ++i) {
+      if (marks_) marks_->push_back({code_.bytes.size(), all[i].start});
       require_page(all[i], all[i].start);
       require_page(all[i], all[i].end - 1);
       bool followed = i + 1 < all.size() && !all[i + 1].slow &&
@@ -416,6 +425,7 @@ class RegionEmitter {
   const Region& region_;
   const Layout& layout_;
   EmitterHost& host_;
+  std::vector<StepMark>* marks_;
   FunctionWriter f_;
   WasmWriter& code_;
   StepEmitter steps_;
@@ -432,8 +442,8 @@ class RegionEmitter {
 
 }  // namespace
 
-WasmWriter emit(const Region& region, const Layout& layout, EmitterHost& host) {
-  return RegionEmitter(region, layout, host).run();
+WasmWriter emit(const Region& region, const Layout& layout, EmitterHost& host, std::vector<StepMark>* marks) {
+  return RegionEmitter(region, layout, host, marks).run();
 }
 
 }  // namespace matryoshka::jit

@@ -22,8 +22,14 @@ class EmitterHost {
   virtual uint32_t helper_slot(const Op& op) = 0;
 };
 
-// A function body: local declarations and code, without its size.
-WasmWriter emit(const Region& region, const Layout& layout, EmitterHost& host);
+// Where the code of a step begins in a function's body.
+struct StepMark {
+  size_t offset;
+  int64_t distance;  // of its instruction from the entry
+};
+
+// A function body: local declarations and code, without its size. `marks` is for those who want to read it.
+WasmWriter emit(const Region& region, const Layout& layout, EmitterHost& host, std::vector<StepMark>* marks = nullptr);
 
 // A module of several regions, which stand in the table from `first_slot` on. It imports memory "m"."m" and table "m"."t".
 WasmWriter module_of(const std::vector<WasmWriter>& bodies, uint32_t first_slot);

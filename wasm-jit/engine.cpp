@@ -1,6 +1,10 @@
 #include "wasm-jit/engine.h"
 
+#include <cstdio>
+
+#include "cpu/disassemble.h"
 #include "cpu/handlers.h"
+#include "wasm-jit/wasm_text.h"
 
 namespace matryoshka::jit {
 
@@ -27,7 +31,12 @@ int32_t unlinked(int32_t budget, int32_t cell) {
 
 }  // namespace
 
-Engine::Engine(Processor& cpu, ModuleHost& host) : cpu_(cpu), host_(host), cache_(cpu.blocks(), cpu.memory, slot_of(&unlinked)) {
+Engine::Engine(Processor& cpu, ModuleHost& host, uint32_t capacity)
+    : cpu_(cpu),
+      host_(host),
+      cache_(cpu.blocks(), cpu.memory, slot_of(&unlinked)),
+      capacity_(capacity),
+      tail_calls_(host.tail_calls()) {
   auto fixed = [](ExitKind kind) {
     return LinkCell{slot_of(&unlinked), static_cast<uint32_t>(kind), 0, nullptr, nullptr, false};
   };
@@ -39,7 +48,7 @@ Engine::Engine(Processor& cpu, ModuleHost& host) : cpu_(cpu), host_(host), cache
   running = this;
   jumps_.resize(JumpEntry::count);
   forget_jumps();
-  first_slot_ = next_slot_ = host.reserve(capacity);
+  first_slot_ = next_slot_ = host.reserve(capacity_);
 }
 
 Layout Engine::layout() {
@@ -60,7 +69,7 @@ Layout Engine::layout() {
   l.run_and_go_on = slot_of(&run_in_region<true>), l.run_and_leave = slot_of(&run_in_region<false>);
   l.jumps = address_of(jumps_.data());
   l.canonical_unused = c.canonical_unused;
-  l.tail_calls = host_.tail_calls();
+  l.tail_calls = tail_calls_;
   return l;
 }
 
@@ -91,11 +100,29 @@ void Engine::consider(Processor& cpu, Block& block) {
   Translation& t = cache_.add(region);
   emitting_ = &t;
   if (waiting_.empty()) waiting_since_ = cpu_.clock.ticks;
-  waiting_.push_back({t.number, t.key, emit(region, layout(), *this)});
+  std::vector<StepMark> marks;
+  waiting_.push_back({t.number, t.key, emit(region, layout(), *this, traces_ ? &marks : nullptr)});
+  if (traces_) write_down(region, waiting_.back().body, marks);
   emitting_ = nullptr;
   ++statistics_.regions;
   statistics_.instructions += region.instructions;
   if (waiting_.size() >= batch) compile_waiting();
+}
+
+void Engine::write_down(const Region& region, const WasmWriter& body, const std::vector<StepMark>& marks) {
+  char line[160];
+  std::snprintf(line, sizeof line, "region at %llx, physical %llx, mode %x: %u instructions in %zu nodes, %zu bytes\n",
+                static_cast<unsigned long long>(cpu_.state.rip), static_cast<unsigned long long>(region.key.physical),
+                region.key.mode, region.instructions, region.nodes.size(), body.bytes.size());
+  trace_ += line;
+  std::vector<Note> notes;
+  for (const StepMark& mark : marks) {
+    uint64_t rip = cpu_.state.rip + static_cast<uint64_t>(mark.distance);
+    if (region.mode.code_bits != 64) rip = static_cast<uint32_t>(rip);
+    std::snprintf(line, sizeof line, "%llx  ", static_cast<unsigned long long>(rip));
+    notes.push_back({mark.offset, line + disassemble_at(cpu_, rip)});
+  }
+  trace_ += text_of(body, notes) + "\n";
 }
 
 void Engine::taken_over(const Block& block, const Op& op, bool left) {
@@ -130,9 +157,9 @@ void Engine::flush() {
 
 void Engine::compile_waiting() {
   auto count = static_cast<uint32_t>(waiting_.size());
-  if (next_slot_ + count > first_slot_ + capacity) next_slot_ = first_slot_;
+  if (next_slot_ + count > first_slot_ + capacity_) next_slot_ = first_slot_;
   cache_.drop_slots(next_slot_, count);
-  if (statistics_.dropped != cache_.dropped_count) forget_jumps();
+  if (cache_.jump_target_dropped()) forget_jumps();
   statistics_.dropped = cache_.dropped_count;
   std::vector<WasmWriter> bodies;
   for (Waiting& w : waiting_) bodies.push_back(std::move(w.body));
@@ -177,6 +204,7 @@ void Engine::link(void* way, const Block& target) {
   ++statistics_.links;
   if (way == &indirect_cell_) {
     uint64_t rip = cpu_.state.rip;
+    cache_.note_jump(target.entry);
     jumps_[JumpEntry::hash(rip)] = {target.entry, target.mode, target.physical & ~uint64_t{page_size - 1}, rip};
     return;
   }
@@ -190,7 +218,7 @@ uint32_t Engine::entry_for(uint64_t physical, uint32_t mode) const {
 
 uint64_t Engine::drop_written(uint64_t page, uint64_t granules) {
   uint64_t used = cache_.drop_written(page, granules);
-  if (statistics_.dropped != cache_.dropped_count) forget_jumps();
+  if (cache_.jump_target_dropped()) forget_jumps();
   statistics_.dropped = cache_.dropped_count;
   return used;
 }

@@ -5,6 +5,8 @@
 // anything.
 #pragma once
 
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "cpu/isa.h"
@@ -33,7 +35,15 @@ struct Statistics {
 
 class Engine final : public RegionEngine, private EmitterHost {
  public:
-  Engine(Processor& cpu, ModuleHost& host);
+  // How many regions there may be. The least has room for a module and little more.
+  static constexpr uint32_t capacity = 8192, least_capacity = 32;
+
+  Engine(Processor& cpu, ModuleHost& host, uint32_t capacity = Engine::capacity);
+
+  // From now on every region that is written is also written down: guest code beside its wasm.
+  void trace() { traces_ = true; }
+  // What was written down since the last call.
+  std::string take_trace() { return std::exchange(trace_, {}); }
 
   // Compiles what waits; called between slices.
   void flush();
@@ -56,10 +66,10 @@ class Engine final : public RegionEngine, private EmitterHost {
   template <bool may_go_on>
   static int32_t run_in_region(Processor& cpu, const Op& op);
   void compile_waiting();
+  void write_down(const Region& region, const WasmWriter& body, const std::vector<StepMark>& marks);
   void forget_jumps();
   void compile_again(uint64_t physical);
 
-  static constexpr uint32_t capacity = 8192;
   static constexpr size_t batch = 8;
   // A region that waits for company is compiled after so many ticks at the latest.
   static constexpr uint64_t longest_wait = 3'000'000;
@@ -67,6 +77,8 @@ class Engine final : public RegionEngine, private EmitterHost {
   Processor& cpu_;
   ModuleHost& host_;
   CodeCache cache_;
+  const uint32_t capacity_;
+  const bool tail_calls_;
   uint32_t first_slot_ = 0, next_slot_ = 0;
   Translation* emitting_ = nullptr;
   struct Waiting {
@@ -82,6 +94,8 @@ class Engine final : public RegionEngine, private EmitterHost {
   std::vector<JumpEntry> jumps_;
   const Op* fault_op_ = nullptr;
   Statistics statistics_;
+  bool traces_ = false;
+  std::string trace_;
 };
 
 }  // namespace matryoshka::jit

@@ -47,7 +47,11 @@ void FunctionWriter::narrow(Value v) {
   code.op(Wasm::i32_wrap_i64);
 }
 
-void FunctionWriter::condition(Value v) { narrow(v); }
+void FunctionWriter::condition(Value v) {
+  if (graph.fits(v, 32)) return narrow(v);
+  // All 64 bits are asked about.
+  wide(v), code.i64(0), code.op(Wasm::i64_ne);
+}
 
 // ---- Operators
 

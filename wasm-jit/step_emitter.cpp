@@ -188,10 +188,22 @@ void StepEmitter::for_each_use(Visit visit) const {
         use(n.a), use(n.b);
         if (n.op == Operator::select) use(n.c);
     }
-  for (const tree::Effect& e : recording_->effects) {
-    use(e.address), use(e.value), use(e.condition);
-    if (e.kind == EffectKind::set_flags) use(e.second);
-  }
+  // What an effect has no use for is 0, which is a node, too: the flags as they were.
+  for (const tree::Effect& e : recording_->effects) switch (e.kind) {
+      case EffectKind::load:
+      case EffectKind::load_for_store:
+      case EffectKind::stack_load: use(e.address); break;
+      case EffectKind::store:
+      case EffectKind::stack_store: use(e.address), use(e.value); break;
+      case EffectKind::set_flags: use(e.value), use(e.second); break;
+      case EffectKind::fault_if: use(e.condition); break;
+      case EffectKind::branch: use(e.condition), use(e.value); break;
+      case EffectKind::store_back:
+      case EffectKind::set_gpr:
+      case EffectKind::set_direction_flag:
+      case EffectKind::check_target:
+      case EffectKind::jump: use(e.value); break;
+    }
 }
 
 // A write of all flags may hide the old ones, but only partly (INC keeps CF), so any use counts.

@@ -60,8 +60,8 @@ class StepEmitter {
   void store_registers(uint16_t which = all_registers, uint16_t which_xmm = all_registers);
   void store_flags(uint32_t shapes);
 
-  static constexpr uint32_t budget = 0, given_cell = 1;  // parameters
-  const uint32_t base;                                   // the entry's RIP
+  static constexpr uint32_t budget = 0;  // a parameter
+  const uint32_t base;                   // the entry's RIP
   const uint32_t flag_kind;
 
  private:
