@@ -427,8 +427,10 @@ int matryoshka_main(const std::vector<std::string>& arguments) {
     std::fputs(help_text().c_str(), stdout);
     return ended_well;
   }
-  if (options.engine == Options::Engine::jit)
-    return refuse("--engine jit makes WebAssembly, which a native program cannot run; leave --native or --engine away.");
+  if (options.engine == Options::Engine::jit || options.engine == Options::Engine::verify)
+    return refuse("--engine jit and --engine verify make WebAssembly, which a native program cannot run; leave --native away.");
+  if (options.jit.trace)
+    return refuse("--trace jit shows WebAssembly, which a native program does not make; leave --native away.");
   settle(options, isatty(STDIN_FILENO), static_cast<uint64_t>(std::time(nullptr)));
   Script script;
   if (std::string error = script.prepare(options); !error.empty()) return refuse(error);

@@ -11,7 +11,7 @@ import { compileCore } from "../web/loader.js";
 import { Script } from "../web/script.js";
 import { vectorsCommand } from "./vectors.mjs";
 
-const STATUS = { well: 0, failed: 1, badUsage: 2, limit: 3, tripleFault: 4, interrupted: 130 };
+const STATUS = { well: 0, failed: 1, badUsage: 2, limit: 3, tripleFault: 4, difference: 5, interrupted: 130 };
 // Slices are short so that V8 replaces the code it begins with; between two looks at the keyboard pass about 8 ms.
 const SLICE_TICKS = 20_000;
 const TURN_MS = 8;
@@ -220,16 +220,18 @@ function endingOf(reason, core, plan) {
     case "reset": return { status: STATUS.well, sentence: missed("restarted") };
     case "debug-exit": return { status: core.exitCode & 0xff };
     case "triple-fault": return { status: STATUS.tripleFault, sentence: "The guest ended in a triple fault", details: core.describe() };
+    case "difference": return { status: STATUS.difference, sentence: "The JIT and the interpreter do not agree, which is a fault of ours", details: core.verification };
     case "boot-failed": return { status: STATUS.failed, sentence: `The guest cannot be loaded again after its reset: ${core.bootError}` };
     default: return { status: STATUS.limit, sentence: "The guest has halted with interrupts off, and nothing can wake it" };
   }
 }
 
-async function run(core, host, keyboard, plan, signals, exits) {
+async function run(core, host, keyboard, plan, signals, exits, regions) {
   const tell = () => {
     const text = core.takeMonitorOutput();
     if (text.length > 0) process.stdout.write(text);
     if (exits.wanted) exits.write(core.takeVmExits());
+    if (regions.wanted) regions.write(core.takeJitTrace());
   };
   const printHash = () => {
     host.flush();
@@ -346,7 +348,7 @@ async function main(args) {
   const outputs = {
     serial: new OutputFile(plan.serial.path), debugcon: new OutputFile(plan.debugcon.path), stats: new OutputFile(plan.stats),
     saveState: new OutputFile(plan.saveState), saveChanges: new OutputFile(plan.saveChanges), record: new OutputFile(plan.record),
-    traceVmexit: new OutputFile(plan.traceVmexit),
+    traceVmexit: new OutputFile(plan.traceVmexit), traceJit: new OutputFile(plan.traceJit),
   };
   const began = performance.now();
   const host = new Host(plan, outputs);
@@ -366,13 +368,14 @@ async function main(args) {
   }
   let ending;
   try {
-    ending = await run(core, host, keyboard, plan, signals, outputs.traceVmexit);
+    ending = await run(core, host, keyboard, plan, signals, outputs.traceVmexit, outputs.traceJit);
     host.flush();
   } finally {
     keyboard.close();
   }
   if (ending.sentence) say(ending.sentence);
   process.stderr.write(ending.details ?? "");
+  if (plan.verify && ending.status !== STATUS.difference) say(core.verification);
   try {
     await writeResults(core, outputs, ending, began);
   } catch (error) {

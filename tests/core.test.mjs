@@ -39,3 +39,23 @@ test("the memory asked for follows the machine", async () => {
 test("the core stays small: under 600 KB as it travels", () => {
   assert.ok(gzipSync(bytes).length < 600_000);
 });
+
+// What a browser says when it does not compile the JIT's code; the core itself is compiled already.
+for (const [state, said, complaints] of [
+  ["forbidden", "WebAssembly.Module(): Refused because 'unsafe-eval' is not allowed by the Content Security Policy", 0],
+  ["failed", "WebAssembly.Module(): invalid local index", 1],
+])
+  test(`where compiling has ${state === "failed" ? "failed" : "been forbidden"} the interpreter goes on, and the machine says so`, async (t) => {
+    const args = ["-kernel", "K", "-m", "16M", "--jit-after", "1"];
+    const { plan } = Core.plan(module, args);
+    const core = await Core.create(module, args, plan, [guests.loop()], { output() {} });
+    t.mock.method(WebAssembly, "Module", function () {
+      throw new WebAssembly.CompileError(said);
+    });
+    const { mock: console_error } = t.mock.method(console, "error", () => {});
+    assert.equal(core.compiling, "well");
+    for (let i = 0; i < 400; i++) core.run(20_000);
+    assert.equal(core.compiling, state);
+    assert.equal(core.ticks, 8_000_000);
+    assert.equal(console_error.callCount(), complaints);
+  });

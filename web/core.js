@@ -6,7 +6,8 @@ import { NotGzip, pack, unpack } from "./gzip.js";
 import { guarded, instantiateCore } from "./loader.js";
 
 export const PORTS = ["serial", "console", "debugcon"];
-const REASONS = ["budget", "idle", "stopped", "tick-limit", "power-off", "reset", "debug-exit", "triple-fault", "halted", "boot-failed", "paused", "quit"];
+const REASONS = ["budget", "idle", "stopped", "tick-limit", "power-off", "reset", "debug-exit", "triple-fault", "halted", "boot-failed", "paused", "quit",
+  "difference"];
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -16,9 +17,10 @@ const isSnapshot = ({ role }) => role === "snapshot" || role === "base";
 export class Core {
   #exports;
   #memory;
+  #compiling;
 
   constructor(module, room) {
-    ({ exports: this.#exports, memory: this.#memory } = instantiateCore(module, room));
+    ({ exports: this.#exports, memory: this.#memory, compiling: this.#compiling } = instantiateCore(module, room));
   }
 
   // What a command line asks for: { plan } or { help }. The files named in plan.files are still to be read.
@@ -128,6 +130,10 @@ export class Core {
   get exitCode() {
     return this.#call("mx_exit_code");
   }
+  // "well", or why the JIT's code was not compiled: "forbidden" by the site's policy, "failed".
+  get compiling() {
+    return this.#compiling.state;
+  }
   get memoryBytes() {
     return this.#memory.buffer.byteLength;
   }
@@ -188,6 +194,14 @@ export class Core {
   }
   describe() {
     this.#call("mx_describe");
+    return this.#text();
+  }
+  takeJitTrace() {
+    this.#call("mx_jit_trace");
+    return this.#takeResult();
+  }
+  get verification() {
+    this.#call("mx_verification");
     return this.#text();
   }
   get bootError() {

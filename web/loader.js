@@ -25,7 +25,7 @@ export async function compileCore(source) {
     return await WebAssembly.compile(await response.arrayBuffer());
   } catch (error) {
     if (error instanceof MachineError) throw error;
-    if (error instanceof WebAssembly.CompileError && /Content Security Policy|CSP|unsafe-eval|disallowed by embedder/i.test(error.message)) {
+    if (isForbidden(error)) {
       throw new MachineError("E_CSP_WASM",
         "This site's Content-Security-Policy forbids WebAssembly; its script-src needs 'wasm-unsafe-eval'");
     }
@@ -50,26 +50,34 @@ export function instantiateCore(module, { guestBytes = 0, growth = 0, output = (
     throw outOfMemory(guestBytes + OWN_MEMORY);
   }
   let table;
+  const compiling = { state: "well" };
   const instance = new WebAssembly.Instance(module, {
-    host: { output, ...regionCompiler(memory, () => table) },
+    host: { output, ...regionCompiler(memory, () => table, compiling) },
     env: { memory, emscripten_notify_memory_growth() {} },
     wasi_snapshot_preview1: wasi(memory),
   });
   table = instance.exports.__indirect_function_table;
   instance.exports._initialize?.();
-  return { exports: instance.exports, memory };
+  return { exports: instance.exports, memory, compiling };
 }
 
 // What the JIT asks for. Its modules are compiled here and now: this is the worker's thread, and V8 puts the work off until a
-// function is first called. If the site forbids it, the core goes on interpreting.
-function regionCompiler(memory, table) {
+// function is first called. Where that fails the core goes on interpreting. `compiling` tells why: "forbidden" by the site's policy,
+// "failed" otherwise, which is a fault of ours or a lack of memory and stands on the console.
+export function regionCompiler(memory, table, compiling) {
   return {
     compile(at, size) {
       try {
         const bytes = new Uint8Array(memory.buffer, at >>> 0, size >>> 0).slice();
         new WebAssembly.Instance(new WebAssembly.Module(bytes), { m: { m: memory, t: table() } });
         return 1;
-      } catch {
+      } catch (error) {
+        if (isForbidden(error)) {
+          compiling.state = "forbidden";
+        } else if (compiling.state !== "failed") {
+          compiling.state = "failed";
+          console.error(`The JIT's code was not taken, and the interpreter goes on: ${error.message}`);
+        }
         return 0;
       }
     },
@@ -80,14 +88,19 @@ function regionCompiler(memory, table) {
         return 0;
       }
     },
-    tail_calls: () => (hasTailCalls() ? 1 : 0),
+    tail_calls: () => (tailCalls ? 1 : 0),
   };
 }
 
-// A module of one function that ends with a tail call to itself.
-function hasTailCalls() {
-  return WebAssembly.validate(new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 3, 2, 1, 0, 10, 6, 1, 4, 0, 18, 0, 11]));
+// Whether a Content-Security-Policy is what stands in the way of compiling.
+function isForbidden(error) {
+  return (error instanceof WebAssembly.CompileError || error instanceof EvalError) &&
+    /Content Security Policy|CSP|unsafe-eval|disallowed by embedder/i.test(error.message);
 }
+
+// A module of one function that ends with a tail call to itself.
+const tailCalls = globalThis.WebAssembly?.validate(
+  new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 3, 2, 1, 0, 10, 6, 1, 4, 0, 18, 0, 11]));
 
 export function outOfMemory(bytes) {
   return new MachineError("E_MEMORY",

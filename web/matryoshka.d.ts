@@ -101,6 +101,8 @@ export interface Figures {
   ticks: number;
   instructions: number;
   mips: number;
+  /** Whether the JIT's code is compiled; "forbidden" by the site's policy, or "failed", the machine interprets. */
+  compiling: "well" | "forbidden" | "failed";
 }
 
 export interface Port {

@@ -205,6 +205,8 @@ async function boot() {
   }
 }
 
+let compiling = "well";
+
 function listen(made) {
   made.on("state", (value) => {
     if (value.state !== "error") setState(value.state, value);
@@ -216,6 +218,10 @@ function listen(made) {
   made.on("stats", (value) => {
     figures = value;
     showFigures();
+    if (value.compiling !== compiling) {
+      compiling = value.compiling;
+      showNotice(compiling === "well" ? null : `notice.jit-${compiling}`);
+    }
   });
   made.on("output", ({ port, bytes }) => {
     if (port === "monitor") return monitor?.write(bytes);

@@ -123,7 +123,7 @@ export function serve(post) {
     if (!force && time - shown.time < STATS_MS) return;
     const retired = core.retired;
     const seconds = (time - shown.time) / 1000;
-    post({ event: "stats", ticks: core.ticks, instructions: retired, mips: Math.max(0, retired - shown.retired) / seconds / 1e6 });
+    post({ event: "stats", ticks: core.ticks, instructions: retired, mips: Math.max(0, retired - shown.retired) / seconds / 1e6, compiling: core.compiling });
     shown = { time, retired };
   }
 

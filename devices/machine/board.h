@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cpu/processor.h"
+#include "cpu/region_verifier.h"
 #include "devices/acpi_tables.h"
 #include "devices/coprocessor_error.h"
 #include "devices/debug_ports.h"
@@ -68,6 +69,9 @@ class Board final : public Machine, private ProcessorHost {
   void pace(uint64_t real_nanoseconds) override;
   uint64_t nanoseconds_until_wake() const override;
   uint64_t ticks() const override { return clock_.ticks; }
+  void compile_with(jit::ModuleHost& host, const JitConfig& jit) override;
+  std::string verification() const override;
+  std::string take_jit_trace() override { return jit_ ? jit_->take_trace() : std::string(); }
   void open_monitor(bool echo, bool pause) override { monitor_.open(echo, pause); }
   void close_monitor() override { monitor_.close(); }
   void type_at_monitor(const uint8_t* bytes, size_t size) override {
@@ -81,7 +85,6 @@ class Board final : public Machine, private ProcessorHost {
   std::string panes() const override { return panes_json(cpu_); }
   void trace_vm_exits() override { cpu_.vmx.trace.keep_lines(); }
   std::string take_vm_exits() override { return cpu_.vmx.trace.take_lines(); }
-  void compile_with(jit::ModuleHost& host, uint64_t after) override;
   MachineStats stats() const override;
   uint64_t state_hash() override;
   std::unique_ptr<SnapshotWriter> save(Extent extent, std::string& error) override;
@@ -158,6 +161,7 @@ class Board final : public Machine, private ProcessorHost {
   Processor cpu_;
   Monitor monitor_{cpu_};
   std::unique_ptr<jit::Engine> jit_;
+  std::unique_ptr<RegionVerifier> verifier_;
   Pic pic_;
   IoApic io_apic_;
   Hpet hpet_;

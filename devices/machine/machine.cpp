@@ -74,6 +74,7 @@ Board::Board(MachineConfig config, const CpuModel& model, MachineListener& liste
     share_ = std::make_unique<Virtio9p>(pci_, PciAddress{share_slot}, memory_, *shared_, "share");
   }
   cpu_.pic = &pic_;
+  if (config_.small_tlbs) cpu_.mmu.limit_entries(4);
   cpu_.apic.set_initial_id(0);
   cpu_.apic.end_of_interrupt = [this](uint8_t vector) { io_apic_.end_of_interrupt(vector); };
   apic_bus_.attach(cpu_.apic);
@@ -283,10 +284,22 @@ void Board::triple_fault() {
     request_reset();
 }
 
-void Board::compile_with(jit::ModuleHost& host, uint64_t after) {
-  jit_ = std::make_unique<jit::Engine>(cpu_, host);
-  if (after) jit_->hot = static_cast<uint32_t>(std::min<uint64_t>(after, 1u << 30));
+void Board::compile_with(jit::ModuleHost& host, const JitConfig& jit) {
+  jit_ = std::make_unique<jit::Engine>(cpu_, host, jit.small_caches ? jit::Engine::least_capacity : jit::Engine::capacity);
+  if (jit.after) jit_->hot = static_cast<uint32_t>(std::min<uint64_t>(jit.after, 1u << 30));
+  if (jit.trace) jit_->trace();
   cpu_.set_regions(jit_.get());
+  if (!jit.verify) return;
+  verifier_ = std::make_unique<RegionVerifier>(cpu_, config_.seed);
+  cpu_.set_verifier(verifier_.get());
+}
+
+std::string Board::verification() const {
+  if (!verifier_) return {};
+  if (!verifier_->difference().empty()) return verifier_->difference();
+  const RegionVerifier::Figures& f = verifier_->figures();
+  return "Verified " + grouped(f.instructions) + " instructions in " + grouped(f.runs) + " runs of regions, with seed " +
+         std::to_string(config_.seed) + "; 0 differences. Not compared: " + grouped(f.set_aside) + " runs that came to a device.";
 }
 
 StopReason Board::run(uint64_t ticks) {
@@ -313,6 +326,7 @@ StopReason Board::run_slice(uint64_t ticks) {
     if (monitor_.paused()) return StopReason::paused;
     uint64_t limit = std::min({end_of_slice, tick_limit_, log_.next_tick()});
     cpu_.run(monitor_.limit(clock_.ticks, limit));
+    if (verifier_ && !verifier_->difference().empty()) return StopReason::difference;
     if (monitor_.arrived()) return StopReason::paused;
     if (ended_) return *ended_;
     if (reset_wanted_) continue;

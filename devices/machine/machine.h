@@ -57,6 +57,7 @@ struct MachineConfig {
   int debug_exit_port = -1;             // isa-debug-exit, or -1
   bool shared_folder = false;           // virtio-9p with tag `share`, which begins with a copy of these files,
   std::vector<Image> shared_files;      // named by their paths in it; what the guest writes stays in the machine
+  bool small_tlbs = false;              // for tests: the guest may notice in accessed and dirty bits, and no snapshot knows it
   bool no_reboot = false;               // a reset of the guest's own ends the run
   bool host_clock = false;              // paced to real time; else virtual time, which repeats bit for bit
   uint64_t epoch_seconds = 1735689600;  // what the RTC shows at tick 0: 2025-01-01 00:00:00 UTC
@@ -66,6 +67,14 @@ struct MachineConfig {
   std::vector<Image*> saved_images();
   // Gives the drives of a loaded configuration their images. The sentence of refusal, or nothing.
   std::string attach(std::vector<DriveConfig> given, bool spare_allowed);
+};
+
+// How hot code is compiled; nothing of this can be seen by the guest, but for what small caches forget.
+struct JitConfig {
+  uint64_t after = 0;         // instructions from a place on before it is compiled; 0: what the JIT thinks best
+  bool verify = false;        // hold every run of a region against the interpreter
+  bool trace = false;         // write every region down, for take_jit_trace()
+  bool small_caches = false;  // room for a few regions only, for tests
 };
 
 enum class StopReason : uint8_t {
@@ -80,7 +89,8 @@ enum class StopReason : uint8_t {
   halted,        // HLT with interrupts off and nothing that could ever wake it
   boot_failed,   // after a reset the guest could not be loaded again; boot_error() says why
   paused,        // the monitor holds the machine
-  quit           // and wants it to end
+  quit,          // and wants it to end
+  difference     // JitConfig::verify: a region and the interpreter do not agree; verification() says how
 };
 
 enum class Port : uint8_t { serial, console, debugcon };
@@ -112,8 +122,11 @@ class Machine {
   virtual ~Machine() = default;
 
   // From now on hot code is compiled, if the host can: a page or Node, not a native program. The guest cannot tell.
-  // What has run for `after` instructions is compiled; 0 leaves that to the JIT.
-  virtual void compile_with(jit::ModuleHost& host, uint64_t after) = 0;
+  virtual void compile_with(jit::ModuleHost& host, const JitConfig& jit) = 0;
+  // What verifying has come to, as text: a line that says how much was compared, or several about a difference.
+  virtual std::string verification() const = 0;
+  // The regions that were compiled since the last call, guest code beside WebAssembly.
+  virtual std::string take_jit_trace() = 0;
 
   // Runs for about `ticks` more ticks. Under the virtual clock a halted guest skips to its next event.
   virtual StopReason run(uint64_t ticks) = 0;

@@ -275,11 +275,24 @@ std::string read_clock(Options& o, const std::string& value) {
   return "--clock takes virtual or host, not " + quoted(value) + ".";
 }
 
+std::string read_trace(Options& o, const std::string& value) {
+  size_t equals = value.find('=');
+  Text what = Text(value).substr(0, equals);
+  bool has_file = equals != std::string::npos && equals + 1 < value.size();
+  if (!has_file || (what != "jit" && what != "vmexit"))
+    return "--trace takes jit=FILE or vmexit=FILE, not " + quoted(value) + ".";
+  std::string& file = what == "jit" ? o.trace_jit : o.trace_vmexit;
+  if (!file.empty()) return "--trace " + std::string(what) + " is given twice.";
+  file = value.substr(equals + 1);
+  o.jit.trace = !o.trace_jit.empty();
+  return {};
+}
+
 std::string read_engine(Options& o, const std::string& value) {
   if (value == "interp") return o.engine = Options::Engine::interpreter, std::string();
   if (value == "jit") return o.engine = Options::Engine::jit, std::string();
-  if (value == "verify") return not_built("--engine " + value);
-  return "--engine takes jit or interp, not " + quoted(value) + ".";
+  if (value == "verify") return o.engine = Options::Engine::verify, o.jit.verify = true, std::string();
+  return "--engine takes jit, interp or verify, not " + quoted(value) + ".";
 }
 
 std::string read_epoch(Options& o, const std::string& value) {
@@ -312,11 +325,18 @@ const Row table[] = {
        return v.empty() ? std::string("-cpu needs a model, such as default or nehalem,-x2apic.") : std::string();
      }},
     {"engine", "KIND", Group::machine,
-     "what runs the instructions: jit compiles hot code to WebAssembly, interp interprets all; the guest cannot tell",
+     "what runs the instructions: jit compiles hot code to WebAssembly, interp interprets all; the guest cannot tell. verify "
+     "runs "
+     "what is compiled both ways and ends with status 5 at the first difference",
      read_engine},
     {"jit-after", "N", Group::machine,
      "compile what has run for N instructions; 1 compiles everything, which is slow and for tests",
-     [](Options& o, const std::string& v) { return read_count(v, "--jit-after", o.jit_after); }},
+     [](Options& o, const std::string& v) { return read_count(v, "--jit-after", o.jit.after); }},
+    {"small-caches", nullptr, Group::machine, "TLBs of 4 entries and room for few compiled regions, for tests",
+     [](Options& o, const std::string&) {
+       o.config.small_tlbs = o.jit.small_caches = true;
+       return std::string();
+     }},
     {"clock", "KIND", Group::machine,
      "virtual repeats bit for bit, host follows real time; if not given: host for somebody at a terminal, virtual for a run that "
      "a program drives",
@@ -397,12 +417,11 @@ const Row table[] = {
     {"hash-every", "N", Group::state,
      "print `hash TICK VALUE` on standard error every N ticks, at the first instruction boundary there or after",
      [](Options& o, const std::string& v) { return read_count(v, "--hash-every", o.hash_every); }},
-    {"trace", "vmexit=FILE", Group::state, "write each VM entry and exit as a line of JSON, with what caused it",
-     [](Options& o, const std::string& v) {
-       if (v.rfind("vmexit=", 0) != 0 || v.size() == 7) return "--trace takes vmexit=FILE, not " + quoted(v) + ".";
-       o.trace_vmexit = v.substr(7);
-       return std::string();
-     }},
+    {"trace", "jit=FILE|vmexit=FILE", Group::state,
+     "write each region that is compiled, the guest's instructions beside their WebAssembly; or each VM entry and exit as a line "
+     "of "
+     "JSON, with what caused it",
+     read_trace},
     {"save-state", "FILE", Group::state, "write the whole machine at the end; of drives, what the guest wrote to them",
      [](Options& o, const std::string& v) {
        o.save_state = v;
@@ -463,7 +482,7 @@ std::string check_together(const Options& o, const std::vector<const Row*>& give
   bool loading = o.load_state.given();
   if (loading)
     for (const Row* row : given)
-      if (row->group == Group::boot || row->name == Text("m") || row->name == Text("cpu"))
+      if (row->group == Group::boot || row->name == Text("m") || row->name == Text("cpu") || row->name == Text("small-caches"))
         return "--load-state brings a machine of its own, so " + spelling(*row) + " cannot be given beside it.";
   if (o.base.given() && !loading) return "--base goes with --load-state, and names the snapshot that its changes belong to.";
   if (!o.save_changes.empty() && !loading)
@@ -508,7 +527,7 @@ std::string parse_options(const std::vector<std::string>& arguments, Options& op
     } else if (equals != std::string::npos) {
       return spelling(*row) + " stands alone and takes no value.";
     }
-    bool repeatable = row->read == read_drive || row->read == read_type;
+    bool repeatable = row->read == read_drive || row->read == read_type || row->read == read_trace;
     for (const Row* earlier : given)
       if (earlier == row && !repeatable) return spelling(*row) + " is given twice.";
     given.push_back(row);
@@ -602,8 +621,8 @@ std::string help_text() {
       "Exit status: 0 power-off, reset with -no-reboot, match of --until or --stop-at;\n"
       "1 not all could be written that was asked for;\n"
       "2 an error in the options or files; 3 a limit, or a guest that has halted for\n"
-      "good; 4 a triple fault with -no-reboot; from isa-debug-exit what QEMU makes of\n"
-      "the value: value * 2 + 1.\n";
+      "good; 4 a triple fault with -no-reboot; 5 a difference under --engine verify;\n"
+      "from isa-debug-exit what QEMU makes of the value: value * 2 + 1.\n";
   return text;
 }
 
@@ -622,6 +641,7 @@ std::string plan_json(Options& o) {
   json.object([&] {
     json.field("memory", o.config.memory_bytes);
     json.field("hostClock", o.config.host_clock);
+    json.field("verify", o.jit.verify);
     json.array("files", [&] {
       for (const WantedFile& file : wanted_files(o))
         json.object([&] {
@@ -651,6 +671,7 @@ std::string plan_json(Options& o) {
     json.field("saveState", o.save_state);
     json.field("saveChanges", o.save_changes);
     json.field("record", o.record);
+    json.field("traceJit", o.trace_jit);
     json.field("traceVmexit", o.trace_vmexit);
     json.field("monitor", o.monitor);
   });

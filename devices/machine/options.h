@@ -33,8 +33,8 @@ struct Options {
   Image base;        // the whole snapshot to which load_state holds the changes
   Image replay;      // a recording to follow
 
-  enum class Engine : uint8_t { best, interpreter, jit } engine = Engine::best;  // best: jit where there is one
-  uint64_t jit_after = 0;  // instructions from a place on before it is compiled; 0: what the JIT thinks best
+  enum class Engine : uint8_t { best, interpreter, jit, verify } engine = Engine::best;  // best: jit where there is one
+  JitConfig jit;
   Sink serial{Sink::Kind::terminal, {}};
   Sink debugcon;
   std::string share;  // the folder that the guest sees as 9p `share`
@@ -45,7 +45,7 @@ struct Options {
   uint64_t stop_at = ~uint64_t{0};
   uint64_t hash_every = 0;
   std::string stats, save_state, save_changes, record;  // files to write at the end
-  std::string trace_vmexit;                             // and while it runs
+  std::string trace_vmexit, trace_jit;                  // and while it runs
   bool monitor = false;                                 // standard input is the monitor's
 
   // Left open by the line; settle() decides.

@@ -22,6 +22,7 @@ const char* name(StopReason reason) {
     case StopReason::boot_failed: return "boot-failed";
     case StopReason::paused: return "paused";
     case StopReason::quit: return "quit";
+    case StopReason::difference: return "difference";
   }
   return "";
 }

@@ -153,7 +153,7 @@ EXPORT int mx_create() {
     s.machine.reset();
     return s.answer(refused(log, "recording", error));
   }
-  if (s.options.engine != Options::Engine::interpreter) s.machine->compile_with(s.compiler, s.options.jit_after);
+  if (s.options.engine != Options::Engine::interpreter) s.machine->compile_with(s.compiler, s.options.jit);
   s.options = {};
   return 0;
 }
@@ -186,6 +186,8 @@ EXPORT void mx_stats(double wall_seconds, double peak_memory_bytes, unsigned sta
   std::string ended(s.buffer.begin(), std::find(s.buffer.begin(), s.buffer.end(), 0));
   s.answer(stats_json(s.machine->stats(), {"wasm", wall_seconds, count(peak_memory_bytes), ended, status}));
 }
+EXPORT void mx_jit_trace() { session().answer(session().machine->take_jit_trace()); }
+EXPORT void mx_verification() { session().answer(session().machine->verification()); }
 // The inspector's prompt: keys come in the buffer, text goes out as the result.
 EXPORT void mx_monitor_open(int echo, int pause) { session().machine->open_monitor(echo != 0, pause != 0); }
 EXPORT void mx_monitor_close() { session().machine->close_monitor(); }
