@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
-import { assemble, engines, programs, readable, runProgram } from "./baremetal/engines.mjs";
+import { assemble, engines, lockstep, programs, readable, runProgram } from "./baremetal/engines.mjs";
 
 const program = fileURLToPath(new URL("../matryoshka", import.meta.url));
 const page = readFileSync(fileURLToPath(new URL("../docs/baremetal.md", import.meta.url)), "utf8");
@@ -15,9 +15,10 @@ const page = readFileSync(fileURLToPath(new URL("../docs/baremetal.md", import.m
 for (const name of programs) {
   describe(`baremetal: ${name}`, () => {
     const image = assemble(name);
-    for (const engine of ["Matryoshka", "Matryoshka (wasm)", "Matryoshka (wasm, all compiled)"]) {
+    const ours = ["Matryoshka", "Matryoshka (wasm)", "Matryoshka (wasm, all compiled)"].map((engine) => [engine, engines[engine]]);
+    for (const [engine, run] of [...ours, ["Matryoshka (in lockstep)", lockstep]]) {
       test(engine, (t) => {
-        const { tests, output } = runProgram(name, engines[engine], image);
+        const { tests, output } = runProgram(name, run, image);
         assert.notEqual(tests.length, 0, "the program's table is empty");
         if (name.startsWith("vmx_") && tests.every(({ outcome }) => outcome === "SKIP")) {
           t.skip("the default processor model shows no VT-x");

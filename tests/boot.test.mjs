@@ -52,6 +52,14 @@ describe("boot", () => {
       assert.ok(instructions.regions > 10 * instructions.interpreter, "hardly anything should have been interpreted");
     });
 
+  for (const [bits, small] of [[64, small64], [32, small32]])
+    test(`${bits} bits: every run of a region comes to what the interpreter comes to`, () => {
+      const { status, complaint } = run("wasm", ...small, "--engine", "verify", "--until", "INIT-READY");
+      assert.equal(status, 0, complaint);
+      const count = Number(/Verified ([\d ]+) instructions/.exec(complaint)[1].replaceAll(" ", ""));
+      assert.ok(count > 10_000_000, `only ${count} instructions were verified`);
+    });
+
   test("the JIT changes nothing that a guest can see, over a whole run of a program", () => {
     const job = ["--hash-every", "50M", "--until", "job done"];
     const command = "console=ttyS0 quiet cmd=sh,-c,i=0;while,[,$i,-lt,20000,];do,i=$((i+1));done;echo,job,done";

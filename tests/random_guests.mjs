@@ -52,8 +52,48 @@ export function randomGuest(seed, bits, rounds) {
     () => [0x67, 0xe2, 0],                                                                             // LOOP to what follows
   ];
   const some = (most) => Array.from({ length: 1 + random(most) }, () => pick(kinds)()).flat();
+  // What sets flags, on operands that are often equal or next to where a sign or a carry turns, and then every way to ask for them.
+  const edges = [0, 1, 2, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0x7fffffff, 0x80000000, 0xffffffff];
+  const setters = [
+    (s, a, b) => [...s.prefix, 0x38 + s.wide, 0xc0 | (b << 3) | a],                                     // CMP
+    (s, a, b) => [...s.prefix, 0x28 + s.wide, 0xc0 | (b << 3) | a],                                     // SUB
+    (s, a, b) => [...s.prefix, 0x00 + s.wide, 0xc0 | (b << 3) | a],                                     // ADD
+    (s, a, b) => [...s.prefix, 0x84 + s.wide, 0xc0 | (b << 3) | a],                                     // TEST
+    (s, a, b) => [...s.prefix, pick([0x08, 0x20, 0x30]) + s.wide, 0xc0 | (b << 3) | a],                 // OR, AND, XOR
+    (s, a, b) => [...s.prefix, pick([0x10, 0x18]) + s.wide, 0xc0 | (b << 3) | a],                       // ADC, SBB
+    (s, a) => [...s.prefix, 0xfe + s.wide, 0xc0 | (random(2) << 3) | a],                                // INC, DEC
+    (s, a) => [...s.prefix, 0xf6 + s.wide, 0xd8 | a],                                                   // NEG
+    (s, a) => [...s.prefix, 0xd0 + s.wide, 0xc0 | (random(8) << 3) | a],                                // shifts and rotates by 1
+  ];
+  const consumers = [
+    (condition) => [0x70 + condition, 2, 0xff, 0xc6],                                                   // Jcc over INC ESI
+    (condition) => [0x0f, 0x90 + condition, 0x45, random(OPERANDS)],                                    // SETcc
+    (condition) => [0x0f, 0x40 + condition, 0xc0 | (ESI << 3) | pick([EBX, EDX])],                      // CMOVcc ESI
+    () => [0x83, 0xd6, random(3)],                                                                      // ADC ESI
+    () => [0x9f, 0x00, 0x65, random(OPERANDS)],                                                         // LAHF; ADD [ebp+n],AH
+    () => [0x9c, 0x8f, 0x45, random(OPERANDS / 2)],                                                     // PUSHF; POP [ebp+n]
+  ];
+  const edge = (register) => [
+    [0xb8 + register, ...le32(pick(edges))],                                                            // MOV register,edge
+    [0x83, 0xe0 | register, 3],                                                                         // AND register,3
+    [0x01, 0xf8 | register],                                                                            // ADD register,edi
+    [0x89, 0xc0 | (pick(free) << 3) | register],                                                        // MOV register,another
+    [],
+  ][random(5)];
+  const asked = (s = anyShape(), a = random(4), b = random(4)) => [
+    ...edge(a), ...edge(b), ...pick(setters)(s, a, b), ...pick(consumers)(random(16)), ...(random(2) ? pick(consumers)(random(16)) : []),
+  ];
+  // Products of signed edges, and their upper halves.
+  const product = (s = wideShape(), a = pick(edges)) => [
+    ...(bits === 64 ? [0x48, 0xc7, 0xc0, ...le32(a), 0x48, 0x63, 0xd9] : [0xb8, ...le32(a)]),           // MOV RAX,a; MOVSXD RBX,ECX
+    ...s.prefix, ...pick([[0xf7, 0xe0 | EBX], [0xf7, 0xe8 | EBX], [0x0f, 0xaf, 0xc0 | (EDX << 3) | EBX]]), ...pick(consumers)(pick([0, 2])),
+    ...s.prefix, 0x01, 0xd6,                                                                            // ADD ESI,EDX
+  ];
   const constructs = [
+    () => product(),
     () => some(8),
+    () => asked(),
+    () => [...asked(), ...asked()],
     (skipped = some(3)) => [0x0f, 0x80 + random(16), ...le32(skipped.length), ...skipped],
     (inner = some(4)) => [
       0xc7, 0x45, COUNTER, ...le32(1 + random(4)),                                          // mov dword [ebp+COUNTER],n

@@ -64,6 +64,8 @@ function bochs(image, place) {
   return stdout;
 }
 
+// Not among the engines that are compared: it is two of them.
+export const lockstep = ours("--engine", "verify", "--jit-after", "1");
 export const engines = { "Matryoshka": ours("--native"), "Matryoshka (wasm)": ours(), "Matryoshka (wasm, all compiled)": ours("--jit-after", "1"), "Bochs 2.7": bochs, "QEMU TCG": qemu };
 
 // Every test that the program's table names, with what the engine's lines say: { name, outcome, noted, expected }.
