@@ -114,6 +114,8 @@ test("by panes: a guest is started with a button, its exits are counted, and a c
   const count = panel.getByRole("table", { name: "VM exits" }).getByRole("row", { name: "CPUID" }).getByRole("cell");
   assert.ok(Number((await count.textContent()).replaceAll(",", "")) > 0);
 
+  // A list under the pointer stands still while the machine runs, and not when it has stopped.
+  await panel.getByRole("table", { name: "The last ones" }).hover();
   // Something in the guest that exits, while the monitor waits for it.
   await toMonitorOrBack(page);
   await expectStatus(page, "Paused");

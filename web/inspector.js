@@ -119,8 +119,9 @@ export function mountInspector({ machine, why, startGuest }) {
   const hovers = matchMedia("(hover: hover)");
   let timer = null, busy = false, shownAt = null, panes = null;
 
-  // A list that somebody points at, or walks through by keys, stands still meanwhile.
+  // A list that somebody points at, or walks through by keys, stands still while the machine runs.
   const pointedAt = (node) => node.matches(":focus-within") || (hovers.matches && node.matches(":hover"));
+  const still = () => machine()?.state === "running" && pointedAt(element("events"));
 
   function render() {
     // An entry that failed has entered no guest, and still is something to look at.
@@ -132,7 +133,7 @@ export function mountInspector({ machine, why, startGuest }) {
     const { reasons, events, entries, failedEntries, vmcs } = panes;
     setText(element("entries"), text("inspector.entries", { entries: number(entries), failed: number(failedEntries) }));
     parts.reasons.show(reasons.toSorted((a, b) => b.count - a.count || a.number - b.number), (row) => row.number, reasonRow);
-    if (!pointedAt(element("events"))) parts.events.show(events, (row) => row.number, (event) => eventRow(event, why));
+    if (!still()) parts.events.show(events, (row) => row.number, (event) => eventRow(event, why));
     setText(element("vmcs-of"), vmcs
       ? text(vmcs.since === undefined ? "inspector.vmcs" : "inspector.vmcs-since", { address: vmcs.address, layer: `L${vmcs.layer}`, since: vmcs.since })
       : text("inspector.no-vmcs"));
@@ -148,7 +149,7 @@ export function mountInspector({ machine, why, startGuest }) {
       if (asked !== machine() || panel.hidden) return;
       panes = next;
       if (shownAt !== panes.tick) render();
-      shownAt = panes.tick;
+      shownAt = still() ? null : panes.tick;
     } catch {
       // A machine that has failed says so elsewhere.
     } finally {

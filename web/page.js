@@ -251,13 +251,12 @@ function setView(name) {
 async function show(name) {
   if (!machine || state === "error" || name === view) return;
   setView(name);
-  if (name === "monitor") {
-    monitor ??= mount("monitor", "monitor.prompt", (bytes) => machine.prompt().write(bytes).catch(() => {}));
-    await machine.prompt().open().catch(showError);
-  }
+  if (name === "monitor") monitor ??= mount("monitor", "monitor.prompt", (bytes) => machine.prompt().write(bytes).catch(() => {}));
+  // At once, so that no key of a fast typist is lost.
+  shownTerminal().focus();
   showState();
   showStateNotice();
-  shownTerminal().focus();
+  if (name === "monitor") await machine.prompt().open().catch(showError);
 }
 
 const switchView = () => show(view === "monitor" ? "console" : "monitor");
