@@ -78,7 +78,8 @@ bool keeps_to_operands(CpuBench& b, const CpuState& start, const Op& op) {
 TEST_CASE("jit: Helper rows without IMPLICIT keep to the registers that they name, and those with it do not", "[jit]") {
   CpuBench b;
   CpuState start = b.cpu.state;
-  for (unsigned n = 0; n < 16; ++n) start.gpr[n] = 0x1122334455667788 * (n + 1), start.xmm[n] = {{0x3ff8000000000000, n}};
+  for (unsigned n = 0; n < 16; ++n)
+    start.gpr[n] = uint64_t{0x1122334455667788} * (n + 1), start.xmm[n] = {{0x3ff8000000000000, n}};
   for (unsigned n = 0; n < 8; ++n) start.x87.registers[n] = {(uint64_t{0xc} << 60) + n, 0x3fff};
   start.x87.valid = 0xff, start.x87.set_top(0);
   unsigned tried = 0;
