@@ -422,7 +422,7 @@ bool Processor::service_events() {
     state.nmi_blocked = true;
     deliver({NMI_vector, EventKind::nmi});
     clock.ticks += 1;
-  } else if (state.system_flags & rflags::IF && !shadow && (apic.has_interrupt() || (intr_ && apic.accepts_pic() && pic))) {
+  } else if (state.system_flags & rflags::IF && !shadow && interrupt_is_due()) {
     deliver({take_interrupt(), EventKind::external});
     clock.ticks += 1;
   }

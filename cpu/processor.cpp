@@ -16,7 +16,7 @@ Processor::Processor(const CpuModel& model, PhysicalMemory& memory, Bus& bus, Cl
       model(model),
       mmu(state, memory, fault),
       apic(clock, state, *this),
-      vmx(state, mmu, memory, clock, fault, *this),
+      vmx(state, mmu, memory, clock, *this),
       decoder_(model.features),
       blocks_(memory) {
   mmu.limits = {model.physical_bits, model.features.has(Feature::PDPE1GB)};
@@ -119,7 +119,7 @@ bool Processor::can_wake() const {
   if (state.activity != Activity::halted) return false;
   // A trap of the HLT itself: a single step over it.
   if (state.pending_debug) return true;
-  return state.system_flags & rflags::IF && (apic.has_interrupt() || (intr_ && apic.accepts_pic()));
+  return state.system_flags & rflags::IF && interrupt_is_due();
 }
 
 // ---- Memory, with the clock made exact before anything outside can look at it

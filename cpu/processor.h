@@ -322,6 +322,8 @@ class Processor final : private CodeWatcher, private LocalApicHost, private vmx:
   bool service_guest_exits();
   bool guest_can_wake() const;
   bool guest_exit_due() const;
+  // A maskable interrupt waits, from the local APIC or the 8259; whether it may come is another question.
+  bool interrupt_is_due() const { return apic.has_interrupt() || (intr_ && apic.accepts_pic() && pic); }
   uint8_t take_interrupt();
 
   void apic_notice() override;

@@ -72,7 +72,7 @@ bool Processor::nothing_is_due() const {
   if (clock.next_deadline() != region_deadline_) return false;
   if (state.nmi_pending && !vmx.nmi_blocked()) return false;
   if (vmx.non_root() && guest_exit_due()) return false;
-  return !(state.system_flags & rflags::IF && (apic.has_interrupt() || (intr_ && apic.accepts_pic())));
+  return !(state.system_flags & rflags::IF && interrupt_is_due());
 }
 
 RegionContinuation Processor::run_in_region(const Op& op, bool may_go_on) {

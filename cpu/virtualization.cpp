@@ -140,7 +140,7 @@ bool Processor::guest_can_wake() const {
   if (state.pending_debug) return true;
   const bool interrupts_on = state.system_flags & rflags::IF;
   if (interrupts_on && vmx.guards(Control::primary_interrupt_window_exiting)) return true;
-  return hears_interrupts() && (apic.has_interrupt() || (intr_ && apic.accepts_pic()));
+  return hears_interrupts() && interrupt_is_due();
 }
 
 // Whether service_guest_exits() may have something to do, shadows and sleep aside.
@@ -148,7 +148,7 @@ bool Processor::guest_exit_due() const {
   if (vmx.tpr_due() || vmx.mtf_due() || vmx.timer_due()) return true;
   if (vmx.guards(Control::primary_nmi_window_exiting) && !state.nmi_blocked) return true;
   if (state.system_flags & rflags::IF && vmx.guards(Control::primary_interrupt_window_exiting)) return true;
-  return vmx.guards(Control::pin_external_interrupt_exiting) && (apic.has_interrupt() || (intr_ && apic.accepts_pic()));
+  return vmx.guards(Control::pin_external_interrupt_exiting) && interrupt_is_due();
 }
 
 // In the manual's order: "Priority Among Concurrent Events" with the exits that only a guest knows. True: it has left, or a trap
@@ -189,8 +189,7 @@ bool Processor::service_guest_exits() {
   if (asleep && state.activity != Activity::halted) return false;
   if (state.system_flags & rflags::IF && !shadow && vmx.guards(Control::primary_interrupt_window_exiting))
     return leave(Reason::interrupt_window, Control::primary_interrupt_window_exiting);
-  const bool interrupt = apic.has_interrupt() || (intr_ && apic.accepts_pic() && pic);
-  if (interrupt && vmx.guards(Control::pin_external_interrupt_exiting)) {
+  if (interrupt_is_due() && vmx.guards(Control::pin_external_interrupt_exiting)) {
     const bool acknowledge = vmx.guards(Control::exit_acknowledge_interrupt);
     return leave(Reason::external_interrupt, Control::pin_external_interrupt_exiting,
                  acknowledge ? vmx::event_info(take_interrupt(), EventType::external_interrupt, false) : 0);

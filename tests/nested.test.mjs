@@ -140,9 +140,10 @@ describe("monitor", () => {
   });
 
   test("answers what it does not know with a sentence", () => {
-    const { stdout } = ask("frobnicate", "walk", "walk 0x1000 L7", "until exit frobnicate", "until", "vmcs other", "why 99999", "exits x", "step 0");
+    const { stdout } = ask("frobnicate", "walk", "walk 0x1000 L7", "until exit frobnicate", "until exit vmfunc", "until", "vmcs other", "why 99999", "exits x", "step 0");
     for (const sentence of [
       'There is no command "frobnicate"; help lists them.', "walk takes a linear address", "Layers are called L1", "There is no exit reason of that name",
+      "This processor never exits so: VMFUNC.",
       "until takes exit, entry or fail", "The groups are control, guest, host and info", "There is no event of that number", "exits takes a number",
       "step takes a number",
     ]) assert.ok(stdout.includes(sentence), sentence);

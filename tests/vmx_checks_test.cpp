@@ -96,7 +96,6 @@ std::map<std::string, Case> cases() {
   };
   auto field = [](Field f, uint64_t value) { return [=](Sample& s) { s.set(f, value); }; };
   auto with = [](Control c, Field f, uint64_t value) { return [=](Sample& s) { s.on(c), s.set(f, value); }; };
-  auto unrestricted = [](Sample& s) { s.unrestricted(); };
 
   // Controls
   add("pin_reserved", [](Sample& s) { s.flip(F::pin_controls, 1 << 8); });
@@ -271,7 +270,6 @@ std::map<std::string, Case> cases() {
     s.set(F::link_pointer, s.v.address);
   });
   add("pdptes", field(F::guest_pdpte_1, 0x1e1), [](Sample& s) { s.guest32(), s.ept(), s.set(F::guest_cr4, 0x2020); });
-  (void)unrestricted;
   return all;
 }
 

@@ -56,7 +56,6 @@ struct Platform {
   uint64_t cr4_allowed = 0;  // bits that the processor lets CR4 have
   uint64_t efer_allowed = 0;
   uint64_t debugctl_allowed = 0;
-  bool gigabyte_pages = true;
 };
 
 class Capabilities {

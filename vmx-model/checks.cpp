@@ -112,7 +112,7 @@ struct Row : Check {
 #undef always
 };
 
-const Row& as_row(const Check& check) { return static_cast<const Row&>(check); }
+Row as_row(const Check& check) { return {check}; }
 
 namespace in_row {
 // The names of the fields, as the rows' last columns have them.

@@ -15,14 +15,9 @@ Vmx::Entered Vmx::enter(bool launch) {
     const bool by_checks = error == InstructionError::invalid_control_fields || error == InstructionError::invalid_host_state;
     remember_failure(error, by_checks);
     fail(error);
-    TraceEvent event;
-    event.kind = TraceEvent::failed_entry;
+    TraceEvent event = event_now(TraceEvent::failed_entry, Cause::entry_check);
     event.launch = launch;
-    event.reason = 0xff00 | static_cast<uint16_t>(error);
-    event.cause = Cause(Cause::entry_check);
-    event.tick = clock_.ticks, event.retired = state_.retired;
-    event.vmcs = current_->address;
-    event.guest_rip = field(Field::guest_rip);
+    event.reason = TraceEvent::instruction_error | static_cast<uint16_t>(error);
     add_to_trace(event);
     return Entered::no;
   };
@@ -36,12 +31,8 @@ Vmx::Entered Vmx::enter(bool launch) {
   if (const CheckRow* row = first_violation(checks, Stage::guest))
     return fail_entry(Reason::invalid_guest_state, row->qualification, row);
 
-  TraceEvent event;
-  event.kind = TraceEvent::entry;
+  TraceEvent event = event_now(TraceEvent::entry, {});
   event.launch = launch;
-  event.tick = clock_.ticks, event.retired = state_.retired;
-  event.vmcs = current_->address;
-  event.guest_rip = field(Field::guest_rip);
   event.event = checks.injects() ? current_->word(Field::entry_interruption_info) : 0;
 
   const uint64_t rights = mmu_.rights();
@@ -84,18 +75,15 @@ Vmx::Entered Vmx::fail_entry(Reason reason, uint64_t qualification, const CheckR
   put(Field::exit_reason, entry_failure | static_cast<uint64_t>(reason));
   put(Field::exit_qualification, qualification);
   remember_failure(InstructionError::none, first != nullptr);
-  TraceEvent event;
-  event.kind = TraceEvent::failed_entry;
+  TraceEvent event = event_now(TraceEvent::failed_entry, Cause::entry_check);
   event.reason = static_cast<uint16_t>(reason);
-  event.cause = Cause(Cause::entry_check);
   event.qualification = qualification;
-  event.tick = clock_.ticks, event.retired = state_.retired;
-  event.vmcs = current_->address;
-  event.guest_rip = field(Field::guest_rip);
   add_to_trace(event);
 
   load_host_state();
   finish_host_load();
+  // As an exit does where VPIDs are off: the host's CR3 may be another one than it was.
+  if (!current_->has(Control::secondary_vpid)) mmu_.flush_all();
   return Entered::failed_late;
 }
 
@@ -105,7 +93,6 @@ void Vmx::load_guest_state() {
   CpuState& s = state_;
   const Vmcs& v = *current_;
   // "Loading Guest Control Registers, Debug Registers, and MSRs"
-  constexpr uint64_t cr0_kept = 0x7ffaffd0;  // ET, CD, NW, and what does not exist
   s.cr0 = (field(Field::guest_cr0) & ~cr0_kept) | (s.cr0 & cr0_kept);
   s.cr3 = field(Field::guest_cr3);
   s.cr4 = field(Field::guest_cr4);
@@ -140,8 +127,7 @@ void Vmx::load_guest_state() {
 }
 
 void Vmx::load_guest_segments() {
-  Segment* segments[] = {&state_.segment[ES], &state_.segment[CS], &state_.segment[SS], &state_.segment[DS],
-                         &state_.segment[FS], &state_.segment[GS], &state_.ldtr,        &state_.tr};
+  const auto segments = in_field_order(state_);
   for (unsigned i = 0; i < 8; ++i)
     *segments[i] = {static_cast<uint16_t>(field(nth(Field::guest_es_selector, i))),
                     current_->word(nth(Field::guest_es_rights, i)) & 0x1f0ff, current_->word(nth(Field::guest_es_limit, i)),
@@ -201,25 +187,18 @@ struct MsrEntry {
   uint64_t value;
 };
 
-// What the lists may not name, whatever WRMSR says of it.
-bool allowed_in_list(uint32_t number, bool is_entry, bool x2apic) {
-  constexpr uint32_t fs_base = 0xc0000100, gs_base = 0xc0000101, microcode_update = 0x79, smm_monitor = 0x9b;
-  if (number >> 8 == 8 && x2apic) return false;
-  if (number == fs_base || number == gs_base || number == smm_monitor) return false;
-  return !(is_entry && number == microcode_update);
-}
-
 }  // namespace
 
 bool Vmx::load_msrs(Field address, Field count, bool is_entry, uint32_t& failed) {
-  constexpr uint64_t x2apic_enabled = 0xc00;
-  const bool x2apic = (state_.msr.apic_base & x2apic_enabled) == x2apic_enabled;
   for (uint32_t i = 0; i < field(count); ++i) {
     MsrEntry entry;
     failed = i + 1;
     if (i == most_listed_msrs) return false;
     if (!memory_.read(field(address) + i * sizeof entry, &entry, sizeof entry)) return false;
-    if (entry.reserved != 0 || !allowed_in_list(entry.number, is_entry, x2apic)) return false;
+    if (entry.reserved != 0 || !may_list(entry.number)) return false;
+    constexpr uint32_t fs_base = 0xc0000100, gs_base = 0xc0000101, microcode_update = 0x79, smm_monitor = 0x9b;
+    if (entry.number == fs_base || entry.number == gs_base || entry.number == smm_monitor) return false;
+    if (is_entry && entry.number == microcode_update) return false;
     if (!host_.vmx_write_msr(entry.number, entry.value)) return false;
   }
   return true;

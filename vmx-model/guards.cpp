@@ -147,7 +147,7 @@ bool Vmx::virtualize(unsigned offset, unsigned size, AccessKind kind, uint64_t& 
   enum : uint64_t { data_read = 0, data_write = 1, fetch = 2 };
   const bool is_tpr = offset == tpr_offset && size <= 4 && kind != AccessKind::fetch;
   if (is_tpr && shadows_tpr()) {
-    redirected = field(Field::virtual_apic) + offset;
+    redirected = (field(Field::virtual_apic) & ~uint64_t{0xfff}) + offset;  // a snapshot may hold anything
     if (kind == AccessKind::write) {
       saved_.tpr_due = true;
       mmu_.had_effect = true;

@@ -3,12 +3,11 @@
 
 namespace matryoshka::vmx {
 
-Vmx::Vmx(CpuState& state, Mmu& mmu, PhysicalMemory& memory, Clock& clock, Fault& fault, VmxHost& host)
+Vmx::Vmx(CpuState& state, Mmu& mmu, PhysicalMemory& memory, Clock& clock, VmxHost& host)
     : state_(state),
       mmu_(mmu),
       memory_(memory),
       clock_(clock),
-      fault_(fault),
       host_(host),
       vmcses_(memory),
       timer_(

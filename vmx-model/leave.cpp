@@ -16,16 +16,11 @@ void Vmx::leave_guest(const ExitRecord& record) {
   record_exit(record);
   save_guest_state(record);
 
-  TraceEvent event;
-  event.kind = TraceEvent::exit;
+  TraceEvent event = event_now(TraceEvent::exit, record.cause);
   event.reason = static_cast<uint16_t>(record.reason);
-  event.cause = record.cause;
   event.event = record.event;
   event.vectoring = record.vectoring;
   event.instruction_length = record.instruction_length;
-  event.tick = clock_.ticks, event.retired = state_.retired;
-  event.vmcs = current_->address;
-  event.guest_rip = state_.rip;
   event.qualification = record.qualification;
   event.guest_linear = record.guest_linear, event.guest_physical = record.guest_physical;
   add_to_trace(event);
@@ -114,8 +109,7 @@ void Vmx::save_guest_state(const ExitRecord& r) {
   if (v.has(Control::exit_save_pat)) put(Field::guest_pat, s.msr.pat);
   if (v.has(Control::exit_save_efer)) put(Field::guest_efer, s.msr.efer);
 
-  const Segment* segments[] = {&s.segment[ES], &s.segment[CS], &s.segment[SS], &s.segment[DS],
-                               &s.segment[FS], &s.segment[GS], &s.ldtr,        &s.tr};
+  const auto segments = in_field_order(s);
   for (unsigned i = 0; i < 8; ++i) {
     put(nth(Field::guest_es_selector, i), segments[i]->selector);
     put(nth(Field::guest_es_limit, i), segments[i]->limit);
@@ -146,14 +140,12 @@ void Vmx::save_guest_state(const ExitRecord& r) {
 
 // "Saving MSRs"
 bool Vmx::store_msrs() {
-  constexpr uint64_t x2apic_enabled = 0xc00;
-  const bool x2apic = (state_.msr.apic_base & x2apic_enabled) == x2apic_enabled;
   for (uint32_t i = 0; i < field(Field::exit_msr_store_count); ++i) {
     if (i == most_listed_msrs) return false;
     const uint64_t at = field(Field::exit_msr_store) + 16 * uint64_t{i};
     uint32_t head[2];
     uint64_t value = 0;
-    if (!memory_.read(at, head, sizeof head) || head[1] != 0 || (head[0] >> 8 == 8 && x2apic)) return false;
+    if (!memory_.read(at, head, sizeof head) || head[1] != 0 || !may_list(head[0])) return false;
     // The counter as the host knows it.
     constexpr uint32_t time_stamp_counter = 0x10;
     const bool read = host_.vmx_read_msr(head[0], value);
@@ -176,7 +168,6 @@ void Vmx::load_host_state() {
   const Vmcs& v = *current_;
   const bool wide = v.has(Control::exit_host_address_space_size);
   // "Loading Host Control Registers, Debug Registers, MSRs"
-  constexpr uint64_t cr0_kept = 0x7ffaffd0;
   s.cr0 = (field(Field::host_cr0) & ~cr0_kept) | (s.cr0 & cr0_kept);
   s.cr3 = field(Field::host_cr3);
   s.cr4 = field(Field::host_cr4) | (wide ? cr4::PAE : 0);

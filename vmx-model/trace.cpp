@@ -23,19 +23,11 @@ std::string json_line(const TraceEvent& e, const Lanes& lanes) {
   std::string text = format("{\"n\":%" PRIu64 ",\"kind\":\"%s\",\"tick\":%" PRIu64 ",\"spent\":%" PRIu64 ",\"vmcs\":\"%#" PRIx64
                             "\",\"layer\":%u,\"rip\":\"%#" PRIx64 "\"",
                             e.number, kinds[e.kind], e.tick, e.spent, e.vmcs, lane ? lane->depth : 2, e.guest_rip);
-  if (e.kind == TraceEvent::entry) {
-    text += e.launch ? ",\"by\":\"VMLAUNCH\"" : ",\"by\":\"VMRESUME\"";
-    if (e.event) text += ",\"injects\":\"" + describe_event(e.event) + "\"";
-    return text + "}\n";
-  }
-  if (e.reason >> 8 == 0xff) {
-    const auto error = static_cast<InstructionError>(e.reason & 0xff);
-    return text + format(",\"error\":%u,\"name\":\"%s\"}\n", static_cast<unsigned>(error), describe(error));
-  }
-  text += format(",\"reason\":%u,\"name\":\"%s\",\"qualification\":\"%#" PRIx64 "\"", e.reason, describe_reason(e.reason).c_str(),
-                 e.qualification);
-  const std::string words = e.event ? describe_event(e.event) : describe_qualification(e.reason, e.qualification);
-  if (!words.empty()) text += ",\"what\":\"" + words + "\"";
+  text += ",\"name\":\"" + title_of(e) + "\"";
+  if (const std::string what = what_of(e); !what.empty()) text += ",\"what\":\"" + what + "\"";
+  if (e.kind == TraceEvent::entry) return text + "}\n";
+  if (e.failed_by_instruction()) return text + format(",\"error\":%u}\n", e.reason & 0xffu);
+  text += format(",\"reason\":%u,\"qualification\":\"%#" PRIx64 "\"", e.reason, e.qualification);
   if (e.guest_physical || e.guest_linear)
     text += format(",\"linear\":\"%#" PRIx64 "\",\"physical\":\"%#" PRIx64 "\"", e.guest_linear, e.guest_physical);
   if (e.vectoring) text += ",\"delivering\":\"" + describe_event(e.vectoring) + "\"";
@@ -43,6 +35,19 @@ std::string json_line(const TraceEvent& e, const Lanes& lanes) {
 }
 
 }  // namespace
+
+std::string title_of(const TraceEvent& e) {
+  if (e.kind == TraceEvent::entry) return e.launch ? "entry by VMLAUNCH" : "entry by VMRESUME";
+  if (e.kind == TraceEvent::exit) return describe_reason(e.reason);
+  return "failed entry: " +
+         (e.failed_by_instruction() ? describe(static_cast<InstructionError>(e.reason & 0xff)) : describe_reason(e.reason));
+}
+
+std::string what_of(const TraceEvent& e) {
+  if (e.kind == TraceEvent::entry) return e.event ? "injecting " + describe_event(e.event) : "";
+  if (e.kind == TraceEvent::failed_entry) return {};
+  return e.event ? describe_event(e.event) : describe_qualification(e.reason, e.qualification);
+}
 
 void Trace::add(TraceEvent event, const Vmcs& vmcs) {
   event.number = count_++;

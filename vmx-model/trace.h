@@ -22,7 +22,7 @@ struct TraceEvent {
   enum Kind : uint8_t { entry, exit, failed_entry };
   Kind kind = entry;
   bool launch = false;  // the entry was a VMLAUNCH
-  uint16_t reason = 0;  // of an exit or a failed entry
+  uint16_t reason = 0;  // of an exit or a failed entry; or instruction_error and the number of one
   Cause cause;
   uint32_t event = 0;  // injected, or what the exit was about: an interruption-information field
   uint32_t vectoring = 0;
@@ -35,7 +35,14 @@ struct TraceEvent {
   uint64_t qualification = 0;
   uint64_t guest_linear = 0, guest_physical = 0;
   uint64_t spent = 0;  // instructions since the transition before
+
+  static constexpr uint16_t instruction_error = 0xff00;
+  bool failed_by_instruction() const { return kind == failed_entry && (reason & instruction_error) == instruction_error; }
 };
+
+// "EPT violation", "entry by VMRESUME"; and what it was about, which may be nothing.
+std::string title_of(const TraceEvent& event);
+std::string what_of(const TraceEvent& event);
 
 // Why an entry failed: every check that did, with what it looked at.
 struct FailedCheck {
@@ -77,7 +84,6 @@ class Trace {
     int reason = -1;  // any
   };
   void watch(Watch watch) { watch_ = watch, met_ = false; }
-  const Watch& watching() const { return watch_; }
   bool met() const { return met_; }
 
   static constexpr unsigned most_reasons = 80;

@@ -17,7 +17,7 @@ constexpr uint32_t launched_mark = 1;
 
 }  // namespace
 
-void Vmcs::serialize(Archive& ar) { ar(address, launched, fields, origins, unchecked, used); }
+void Vmcs::serialize(Archive& ar) { ar(address, launched, fields, origins, used); }
 
 Vmcs* VmcsCache::find(uint64_t address) {
   for (auto& vmcs : active_)

@@ -26,8 +26,6 @@ struct Vmcs {
   bool launched = false;
   uint64_t fields[field_count] = {};
   Origin origins[field_count];
-  // Since the last entry that went well something was written to the control or host fields: they are checked again.
-  bool unchecked = true;
   uint64_t used = 0;  // when it was last made current; the oldest goes first when there are too many
 
   uint64_t operator[](Field f) const { return fields[static_cast<unsigned>(f)]; }

@@ -8,6 +8,7 @@
 // arrives at leave_guest() between two instructions.
 #pragma once
 
+#include <array>
 #include <cstdint>
 
 #include "cpu/state/fault.h"
@@ -59,7 +60,7 @@ struct ExitRecord {
 
 class Vmx final : private ApicAccessTarget {
  public:
-  Vmx(CpuState& state, Mmu& mmu, PhysicalMemory& memory, Clock& clock, Fault& fault, VmxHost& host);
+  Vmx(CpuState& state, Mmu& mmu, PhysicalMemory& memory, Clock& clock, VmxHost& host);
 
   void set_capabilities(const Capabilities& capabilities) { capabilities_ = capabilities; }
   const Capabilities& capabilities() const { return capabilities_; }
@@ -183,7 +184,7 @@ class Vmx final : private ApicAccessTarget {
   void remember_failure(InstructionError error, bool by_checks);
   Entered fail_entry(Reason reason, uint64_t qualification, const CheckRow* row);
 
-  // Exit (exit_transition.cpp)
+  // Exit (leave.cpp)
   void save_guest_state(const ExitRecord& record);
   void record_exit(const ExitRecord& record);
   bool store_msrs();
@@ -193,6 +194,27 @@ class Vmx final : private ApicAccessTarget {
   uint64_t timer_units() const { return clock_.now() >> Capabilities::timer_rate; }
   void check_tpr();
 
+  // Bits of CR0 that no entry or exit changes: ET, CD, NW, and what does not exist.
+  static constexpr uint64_t cr0_kept = 0x7ffaffd0;
+  // The segment registers as rows of fields have them.
+  template <class State>
+  static auto in_field_order(State& s) {
+    return std::array{&s.segment[ES], &s.segment[CS], &s.segment[SS], &s.segment[DS],
+                      &s.segment[FS], &s.segment[GS], &s.ldtr,        &s.tr};
+  }
+  // x2APIC registers stand in no list of MSRs while that mode is on.
+  bool may_list(uint32_t number) const {
+    constexpr uint64_t x2apic_on = 0xc00;
+    return number >> 8 != 8 || (state_.msr.apic_base & x2apic_on) != x2apic_on;
+  }
+  // Of the current VMCS: at an exit its RIP has just been saved.
+  TraceEvent event_now(TraceEvent::Kind kind, Cause cause) const {
+    TraceEvent event;
+    event.kind = kind, event.cause = cause;
+    event.tick = clock_.ticks, event.retired = state_.retired;
+    event.vmcs = current_->address, event.guest_rip = field(Field::guest_rip);
+    return event;
+  }
   // Stops the processor behind the event if somebody waits for it.
   void add_to_trace(const TraceEvent& event) {
     trace.add(event, *current_);
@@ -205,7 +227,6 @@ class Vmx final : private ApicAccessTarget {
   Mmu& mmu_;
   PhysicalMemory& memory_;
   Clock& clock_;
-  Fault& fault_;
   VmxHost& host_;
   Capabilities capabilities_;
   VmcsCache vmcses_;

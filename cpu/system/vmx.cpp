@@ -18,7 +18,6 @@ vmx::Capabilities vmx_capabilities(const CpuModel& model) {
   platform.cr4_allowed = supported_cr4(model);
   platform.efer_allowed = supported_efer(model.features) | efer::LMA;
   platform.debugctl_allowed = 3;
-  platform.gigabyte_pages = model.features.has(Feature::PDPE1GB);
   return {model.vmx, platform};
 }
 

@@ -64,10 +64,6 @@ std::string number_with_words(uint64_t value, const std::string& words) {
   return hexadecimal(value) + (words.empty() ? "" : "  " + words);
 }
 
-}  // namespace
-
-namespace {
-
 std::string event_line(const TraceEvent& e) {
   std::string text =
       line("%8" PRIu64 "  tick %-12" PRIu64 " VMCS %#" PRIx64 "  rip %#" PRIx64 "  ", e.number, e.tick, e.vmcs, e.guest_rip);
@@ -552,6 +548,7 @@ std::string Monitor::until(const Words& words) {
       for (unsigned n : found) text += line("  %2u  ", n) + describe_reason(n) + "\n";
       return text;
     }
+    if (!find_reason(found[0])->raised) return "This processor never exits so: " + describe_reason(found[0]) + ".\n";
     watch.reason = static_cast<int>(found[0]);
   }
   cpu_.vmx.trace.watch(watch);

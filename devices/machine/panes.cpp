@@ -147,19 +147,6 @@ std::vector<Layer> layers_of(const Vmx& vmx) {
   return layers;
 }
 
-std::string title_of(const TraceEvent& e) {
-  if (e.kind == TraceEvent::entry) return e.launch ? "entry by VMLAUNCH" : "entry by VMRESUME";
-  if (e.kind == TraceEvent::exit) return describe_reason(e.reason);
-  return "failed entry: " +
-         (e.reason >> 8 == 0xff ? describe(static_cast<InstructionError>(e.reason & 0xff)) : describe_reason(e.reason));
-}
-
-std::string what_of(const TraceEvent& e) {
-  if (e.kind == TraceEvent::entry) return e.event ? "injecting " + describe_event(e.event) : "";
-  if (e.kind == TraceEvent::failed_entry) return {};
-  return e.event ? describe_event(e.event) : describe_qualification(e.reason, e.qualification);
-}
-
 std::string panes_json(const Processor& cpu) {
   const Vmx& vmx = cpu.vmx;
   JsonWriter json;

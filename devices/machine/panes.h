@@ -23,10 +23,6 @@ struct Layer {
 // From L1 down.
 std::vector<Layer> layers_of(const vmx::Vmx& vmx);
 
-// "EPT violation", "entry by VMRESUME"; and what it was about, which may be nothing.
-std::string title_of(const vmx::TraceEvent& event);
-std::string what_of(const vmx::TraceEvent& event);
-
 // All panes as one JSON object; Panes in web/matryoshka.d.ts describes it. Numbers that may have 64 bits are hexadecimal text.
 std::string panes_json(const Processor& cpu);
 
