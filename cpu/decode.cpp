@@ -52,7 +52,9 @@ Decoder::Parsed Decoder::parse(unsigned row) {
   bool have_opcode = false;
   for (std::string_view text = rows[row].encoding; !text.empty();) {
     std::string_view token = next_token(text, ' ');
-    if (token.starts_with("VEX")) {
+    if (token == "EVEX") {
+      p.pattern.vex = 1;  // no legacy encoding: decode_evex() finds the row
+    } else if (token.starts_with("VEX")) {
       p.pattern.vex = 1, p.pattern.prefix = no_prefix;
       while (!token.empty()) {
         std::string_view part = next_token(token, '.');
@@ -220,6 +222,31 @@ void decode_immediates(Cursor& cursor, Instruction& in, const OperandList& opera
   }
 }
 
+constexpr uint16_t evex_row = [] {
+  uint16_t row = 0;
+  while (!std::string_view(rows[row].encoding).starts_with("EVEX")) ++row;
+  return row;
+}();
+
+// AVX-512 is not here, but its instructions have a length: after 62 three bytes of payload, an opcode and ModRM, and an immediate
+// byte behind those opcodes whose elder forms have one. "Instruction Encoding Using EVEX"
+template <class Cursor>
+void decode_evex(Cursor& cursor, Instruction& in, unsigned code_bits) {
+  const uint8_t first = cursor.next(), second = cursor.next();
+  cursor.next();
+  const unsigned map = first & 15;
+  constexpr unsigned two_byte_map = 1, map_with_immediates = 3;
+  constexpr unsigned maps = 1 << two_byte_map | 1 << 2 | 1 << map_with_immediates | 1 << 5 | 1 << 6;
+  if (!(maps >> map & 1) || !(second & 4)) return;
+  in.opcode = cursor.next();
+  decode_address(cursor, in, code_bits, cursor.next());
+  // VPSHUFx and the shifts by a count, VCMPx, VPINSRW, VPEXTRW and VSHUFPx
+  const bool as_elder = map == two_byte_map && ((in.opcode >= 0x70 && in.opcode <= 0x73) || in.opcode == 0xc2 ||
+                                                (in.opcode >= 0xc4 && in.opcode <= 0xc6));
+  if (as_elder || map == map_with_immediates) in.immediate = cursor.signed_value(1);
+  in.row = evex_row;
+}
+
 }  // namespace
 
 const Decoder::Pattern* Decoder::match(const std::vector<Pattern>& candidates, const Instruction& in, unsigned code_bits,
@@ -295,8 +322,10 @@ DecodeResult Decoder::decode(std::span<const uint8_t> bytes, unsigned code_bits,
   Map map = one_byte;
   int prefix = in.repne ? prefix_f2 : in.rep ? prefix_f3 : in.operand_size_prefix ? prefix_66 : no_prefix;
   bool is_vex = (opcode == 0xc4 || opcode == 0xc5) && (long_code || cursor.peek() >= 0xc0);
-  if (is_vex) {
+  const bool is_evex = opcode == 0x62 && (long_code || cursor.peek() >= 0xc0);
+  if (is_vex || is_evex) {
     if (in.rex || in.lock || prefix != no_prefix) return cursor.next(), finish(DecodeResult::invalid);
+    if (is_evex) return decode_evex(cursor, in, code_bits), finish(DecodeResult::invalid);
     in.vex = true;
     uint8_t last = cursor.next();
     map = two_byte;

@@ -35,13 +35,13 @@ test("vectors: Foreign and cut input is refused with a sentence", () => {
 });
 
 // What iced knows and the table does not: extensions of other years and vendors.
-const foreign = /AVX512|^AMX|MVEX|KNC|D3NOW|XOP|FMA4|SVM|SSE4A|TBM|LWP|CLZERO|MCOMMIT|RDPRU|SNP|INVLPGB|TLBSYNC|SKINIT|MONITORX|VMX|SMX|SGX|CET|RTM|HLE|TSXLDTRK|WAITPKG|GFNI|VAES|VPCLMULQDQ|VNNI|MOVDIR|ENQCMD|^PT|PTWRITE|CLWB|PCOMMIT|PCONFIG|WBNOINVD|SERIALIZE|UINTR|HRESET|CLDEMOTE|KL|PADLOCK|CYRIX|TDX|SEAM|UDBG|ZALLOC|MSRLIST|WRMSRNS|CMPCCXADD|RAO|PREFETCHI|PBNDKB|VIA|GEODE|CENTAUR|MPX|AVX_|SM3|SM4|SHA512|USER_MSR|FRED|LKGS|GMI|ALTINST|RPRED|MOVRS|CLRSSBSY|PREFETCHW|XSS|OSS/;
+const foreign = /^AMX|MVEX|KNC|D3NOW|XOP|FMA4|SVM|SSE4A|TBM|LWP|CLZERO|MCOMMIT|RDPRU|SNP|INVLPGB|TLBSYNC|SKINIT|MONITORX|VMX|SMX|SGX|CET|RTM|HLE|TSXLDTRK|WAITPKG|GFNI|VAES|VPCLMULQDQ|VNNI|MOVDIR|ENQCMD|^PT|PTWRITE|CLWB|PCOMMIT|PCONFIG|WBNOINVD|SERIALIZE|UINTR|HRESET|CLDEMOTE|KL|PADLOCK|CYRIX|TDX|SEAM|UDBG|ZALLOC|MSRLIST|WRMSRNS|CMPCCXADD|RAO|PREFETCHI|PBNDKB|VIA|GEODE|CENTAUR|MPX|AVX_|SM3|SM4|SHA512|USER_MSR|FRED|LKGS|GMI|ALTINST|RPRED|MOVRS|CLRSSBSY|PREFETCHW|XSS|OSS/;
 // Why the table takes what iced refuses, by mnemonic of the row or by bytes.
 function explained(bits, bytes, text) {
   if (/^mov (cr|dr)|, (cr|dr)\d/.test(text)) return "which control and debug registers exist is asked when the instruction runs";
   if (/^mov.*(\?|\bcs\b)/.test(text)) return "which segment registers may be loaded is asked when the instruction runs";
   if (/^nop/.test(text)) return "0F 1A and 0F 1B are NOPs without MPX";
-  if (/^V[A-Z]/.test(text)) return "VEX rows are there for their lengths; what VEX.vvvv may be is not asked of them";
+  if (/^(E?V|K)[A-Z]/.test(text)) return "VEX and EVEX rows are there for their lengths; what VEX.vvvv and the like may be is not asked of them";
   return null;
 }
 
@@ -66,6 +66,7 @@ test("decode: Lengths and legality are those of iced-x86", async () => {
       if (map === 5) bytes.push(0x38);
       if (map === 6) bytes.push(0x3a);
       if (map === 2 && random(2)) bytes.push(0xc4 + random(2));
+      if (map === 1 && random(2)) bytes.push(0x62, (random(16) << 4) | (bits === 64 ? 0 : 0xc0) | (1 + random(3)), random(256) | 4);
       while (bytes.length < 15) bytes.push(random(256));
       new Uint8Array(memory.buffer, exports.mx_vectors_buffer(15), 15).set(bytes);
       const length = exports.mx_decode(15, bits, 0x1000);
