@@ -165,8 +165,13 @@ uint64_t Processor::read_gpr(unsigned offset, unsigned bits) const {
 }
 
 void Processor::write_gpr(unsigned offset, unsigned bits, uint64_t value) {
-  if (bits == 32) value = static_cast<uint32_t>(value), bits = 64;
-  std::memcpy(reinterpret_cast<uint8_t*>(state.gpr) + offset, &value, bits / 8);
+  uint8_t* at = reinterpret_cast<uint8_t*>(state.gpr) + offset;
+  switch (bits) {
+    case 8: *at = static_cast<uint8_t>(value); break;
+    case 16: std::memcpy(at, &value, 2); break;
+    case 32: value = static_cast<uint32_t>(value); [[fallthrough]];
+    default: std::memcpy(at, &value, 8);
+  }
 }
 
 bool Processor::read_rm(const Op& op, uint64_t& value) {

@@ -6,6 +6,8 @@
 
 #ifdef __EMSCRIPTEN__
 #include <unistd.h>
+
+#include <utility>
 #endif
 
 namespace matryoshka {
@@ -16,23 +18,24 @@ constexpr uint64_t shadow_start = 0xc0000, shadow_end = 0x100000, shadow_step = 
 bool in_shadow(uint64_t address) { return address - shadow_start < shadow_end - shadow_start; }
 
 #ifdef __EMSCRIPTEN__
-// This malloc gives less than 2 GiB at once. What is beyond it comes from below malloc and is kept: an instance has one machine.
-constexpr uint64_t most_from_malloc = uint64_t{1} << 30;
+// This malloc gives less than 2 GiB at once, and its calloc writes zeros to what has never been anything else. So the memory of
+// a guest comes from below malloc, which gives nothing back: what sbrk() finds is fresh. It is kept for the instance's next
+// machine.
+struct {
+  void* start = nullptr;
+  uint64_t size = 0;
+} kept;
+
 void* allocate(uint64_t size) {
-  if (size <= most_from_malloc) return std::calloc(size, 1);
-  void* start = size > SIZE_MAX ? reinterpret_cast<void*>(-1) : sbrk(static_cast<intptr_t>(size));
-  if (start == reinterpret_cast<void*>(-1)) return nullptr;
-  // Almost all of it is fresh, and reading leaves it untouched.
-  auto* bytes = static_cast<uint8_t*>(start);
-  for (uint64_t at = 0; at + sizeof(uint64_t) <= size; at += sizeof(uint64_t)) {
-    uint64_t word;
-    std::memcpy(&word, bytes + at, sizeof word);
-    if (word != 0) std::memset(bytes + at, 0, sizeof word);
+  if (kept.start && kept.size >= size) {
+    std::memset(kept.start, 0, size);
+    return std::exchange(kept.start, nullptr);
   }
-  return start;
+  void* start = size > SIZE_MAX ? reinterpret_cast<void*>(-1) : sbrk(static_cast<intptr_t>(size));
+  return start == reinterpret_cast<void*>(-1) ? nullptr : start;
 }
 void release(void* start, uint64_t size) {
-  if (size <= most_from_malloc) std::free(start);
+  if (start) kept = {start, size};
 }
 #else
 void* allocate(uint64_t size) { return std::calloc(size, 1); }
@@ -40,7 +43,7 @@ void release(void* start, uint64_t) { std::free(start); }
 #endif
 }  // namespace
 
-// calloc, not vectors: the host hands out zero pages as they are touched, so a large idle guest stays small.
+// Not vectors: the host hands out zero pages as they are touched, so a large idle guest stays small.
 PhysicalMemory::PhysicalMemory(uint64_t ram_size, Bus& bus) : bus_(bus), ram_size_(ram_size) {
   uint64_t pages = ram_size / page_size;
   allocation_ = allocate(ram_size + page_size);

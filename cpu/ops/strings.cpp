@@ -6,7 +6,7 @@
 // ends, so it does not matter to the clock how it was cut. An iteration that leaves something to look at (it reached a device, it
 // met a data breakpoint) ends its portion, so what comes of it does not depend on the cut either.
 //
-// Forward MOVS and STOS over plain memory go a run at a time, to the nearer end of the two pages.
+// MOVS and STOS over plain memory go a run at a time, to the nearer end of the two pages.
 #include "cpu/ops/strings.h"
 
 #include <algorithm>
@@ -93,10 +93,29 @@ Step after_comparison(Processor& cpu, const Op& op) {
   return (op.flags & Op::rep && !equal) || (op.flags & Op::repne && equal) ? Step::enough : Step::more;
 }
 
-// Whole elements from `linear` to the end of its page.
+// Whole elements from `linear` on to the end of its page that lies in the direction.
 template <class T>
-uint64_t elements_in_page(uint64_t linear) {
-  return (page_size - (linear & (page_size - 1))) / sizeof(T);
+uint64_t elements_in_page(uint64_t linear, int64_t direction) {
+  const uint64_t offset = linear & (page_size - 1);
+  const uint64_t to_end = (page_size - offset) / sizeof(T);
+  return direction > 0 || to_end == 0 ? to_end : offset / sizeof(T) + 1;
+}
+
+// What MOVS does to elements that lie one behind the other: if the target overlaps what is still to be read, that repeats.
+template <class T>
+void move_run(uint8_t* target, const uint8_t* source, uint64_t count, int64_t direction) {
+  constexpr uint64_t worth_a_call = 64;
+  const uint64_t size = count * sizeof(T);
+  if (direction > 0 && size > worth_a_call && (target <= source || target >= source + size)) {
+    std::memmove(target, source, size);
+    return;
+  }
+  const ptrdiff_t step = direction * static_cast<ptrdiff_t>(sizeof(T));
+  for (uint64_t i = 0; i < count; ++i, target += step, source += step) {
+    T value;
+    std::memcpy(&value, source, sizeof value);
+    std::memcpy(target, &value, sizeof value);
+  }
 }
 
 template <template <class> class Instruction>
@@ -115,17 +134,13 @@ struct Movs {
     return repeat(cpu, op, [&](const Indexes& x, uint64_t allowed, uint64_t& done) {
       uint64_t from, to;
       if (!x.source(sizeof(T), from)) return Step::fault;
-      if (allowed > 1 && x.direction > 0 && cpu.mode().flat_data && !(op.flags & Op::checked)) {
+      if (allowed > 1 && cpu.mode().flat_data && !(op.flags & Op::checked)) {
         if (!x.destination(sizeof(T), AccessKind::write, to)) return Step::fault;
-        const uint8_t* source = cpu.mmu.readable_run(from);
-        uint8_t* target = cpu.mmu.writable_run(to);
-        uint64_t count = std::min({allowed, elements_in_page<T>(from), elements_in_page<T>(to)});
-        if (source && target && count > 0) {
-          // An overlap ahead of the source repeats bytes: element by element, as the processor does.
-          if (target <= source || target >= source + count * sizeof(T))
-            std::memmove(target, source, count * sizeof(T));
-          else
-            for (uint64_t i = 0; i < count; ++i) std::memmove(target + i * sizeof(T), source + i * sizeof(T), sizeof(T));
+        const uint64_t count = std::min({allowed, elements_in_page<T>(from, x.direction), elements_in_page<T>(to, x.direction)});
+        const uint8_t* source = count ? cpu.mmu.readable_run(from) : nullptr;
+        uint8_t* target = source ? cpu.mmu.writable_run(to) : nullptr;
+        if (target) {
+          move_run<T>(target, source, count, x.direction);
           x.advance(RSI, count * sizeof(T));
           x.advance(RDI, count * sizeof(T));
           done = count;
@@ -151,13 +166,14 @@ struct Stos {
     return repeat(cpu, op, [&](const Indexes& x, uint64_t allowed, uint64_t& done) {
       uint64_t to;
       if (!x.destination(sizeof(T), AccessKind::write, to)) return Step::fault;
-      uint8_t* target = allowed > 1 && x.direction > 0 && cpu.mode().flat_data ? cpu.mmu.writable_run(to) : nullptr;
-      uint64_t count = std::min(allowed, elements_in_page<T>(to));
-      if (target && count > 0) {
+      const uint64_t count = std::min(allowed, elements_in_page<T>(to, x.direction));
+      uint8_t* target = allowed > 1 && count > 0 && cpu.mode().flat_data ? cpu.mmu.writable_run(to) : nullptr;
+      if (target) {
+        uint8_t* lowest = x.direction > 0 ? target : target - (count - 1) * sizeof(T);
         if (sizeof(T) == 1 || value == 0)
-          std::memset(target, static_cast<int>(value & 0xff), count * sizeof(T));
+          std::memset(lowest, static_cast<int>(value & 0xff), count * sizeof(T));
         else
-          for (uint64_t i = 0; i < count; ++i) std::memcpy(target + i * sizeof(T), &value, sizeof(T));
+          for (uint64_t i = 0; i < count; ++i) std::memcpy(lowest + i * sizeof(T), &value, sizeof(T));
         x.advance(RDI, count * sizeof(T));
         done = count;
         return Step::more;
