@@ -81,6 +81,12 @@ bool is_flat_data(const Segment& s) {
   return s.base == 0 && s.limit == 0xffffffff && !s.unusable() && s.is_code_or_data() && (s.rights & 14) == 2;
 }
 
+// How many bytes from offset 0 on may be both read and written.
+uint64_t room_in(const Segment& s) {
+  const bool upwards = !s.unusable() && s.is_code_or_data() && (s.rights & 14) == 2;
+  return upwards ? uint64_t{s.limit} + 1 : 0;
+}
+
 }  // namespace
 
 void Processor::derive() {
@@ -101,6 +107,7 @@ void Processor::derive() {
   canonical_unused_ = state.cr4 & cr4::LA57 ? 7 : 16;
   code_limit_ = cs.limit;
   for (unsigned i = 0; i < segment_count; ++i) segment_base_[i] = code64 && i < FS ? 0 : state.segment[i].base;
+  for (unsigned i = 0; i < segment_count; ++i) segment_room_[i] = code64 ? 0 : room_in(state.segment[i]);
   mmu.select();
   mode_.access = static_cast<uint8_t>(mmu.access_class());
   mode_key_ = mode_.key();

@@ -362,6 +362,7 @@ class Processor final : private CodeWatcher, private LocalApicHost, private vmx:
   unsigned canonical_unused_ = 16;
   uint64_t code_limit_ = 0xffff;
   uint64_t segment_base_[7] = {};
+  uint64_t segment_room_[7] = {};  // for regions, which ask nothing else of a segment
   bool intr_ = false;
 
   // ---- While running

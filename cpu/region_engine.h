@@ -18,7 +18,7 @@ class Processor;
 
 // Where a region finds the processor.
 struct RegionContext {
-  uint64_t *gpr, *rip, *flag_result, *flag_aux, *system_flags, *segment_base;
+  uint64_t *gpr, *rip, *flag_result, *flag_aux, *system_flags, *segment_base, *segment_room;
   bool* attention;
   TlbSet *data, *code;
   Op** block_ops;

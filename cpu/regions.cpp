@@ -7,12 +7,12 @@
 namespace matryoshka {
 
 RegionContext Processor::region_context() {
-  return {state.gpr,          &state.rip,          &reinterpret_cast<uint64_t&>(state.flags.result),
-          &state.flags.aux,   &state.system_flags, segment_base_,
-          &attention_,        mmu.data_set(),      mmu.code_set(),
-          &block_ops_,        &block_rip_,         &block_ticks_,
-          &region_end_ticks_, state.xmm,           &state.mxcsr,
-          &state.sti_shadow,  canonical_unused_};
+  return {state.gpr,        &state.rip,          &reinterpret_cast<uint64_t&>(state.flags.result),
+          &state.flags.aux, &state.system_flags, segment_base_,
+          segment_room_,    &attention_,         mmu.data_set(),
+          mmu.code_set(),   &block_ops_,         &block_rip_,
+          &block_ticks_,    &region_end_ticks_,  state.xmm,
+          &state.mxcsr,     &state.sti_shadow,   canonical_unused_};
 }
 
 Processor::AfterRegion Processor::run_region(const Block& block) {

@@ -43,6 +43,30 @@ describe("verify", () => {
         });
 });
 
+describe("segments", () => {
+  for (const caches of [[], ["--small-caches"]])
+    test(`FS and GS with bases and limits that change${caches.length ? ", with small caches" : ""}`, () => {
+      const kernel = join(folder, "segments"), stats = join(folder, "segments.json");
+      writeFileSync(kernel, hardships(folder, "segments"));
+      const run = (...args) => {
+        const all = ["-kernel", kernel, "-m", "16M", ...DEBUG_EXIT, "--hash-every", "9973", "--max-instructions", "20M", ...caches, ...args];
+        const { status, stderr } = spawnSync(program, all, { encoding: "utf8", input: "", timeout: 60_000 });
+        return { status, hashes: stderr.match(/^hash .*$/gm), complaint: stderr.match(/^(?!hash).*$/gm).join("\n") };
+      };
+      const interpreted = run("--engine", "interp");
+      const places = interpreted.status >> 1;
+      assert.ok(places === 8, `#GP came at ${places} of 8 places`);
+      for (const engine of ["jit", "verify"])
+        for (const after of ["1", "300"]) {
+          const { status, hashes, complaint } = run("--jit-after", after, "--engine", engine, "--stats", stats);
+          assert.equal(status, interpreted.status, complaint);
+          assert.deepEqual(hashes, interpreted.hashes);
+          const { instructions } = JSON.parse(readFileSync(stats));
+          if (engine === "jit" && after === "1") assert.ok(instructions.regions > 3 * instructions.interpreter, "the loop should have run in regions");
+        }
+    });
+});
+
 describe("hardships", () => {
   for (const caches of [[], ["--small-caches"]])
     test(`faults, interrupts, changed code and moved pages in the middle of it${caches.length ? ", with small caches" : ""}`, () => {

@@ -64,6 +64,7 @@ constexpr Golden goldens[] = {
     {"x87", Mode::long64, "dd 06 dc c8 dd 1e eb f8"},
     {"not_in_a_region", Mode::long64, "ff c0 0f a2 eb fa"},
     {"stack_frame", Mode::protected32, "55 89 e5 83 ec 10 8b 45 08 c9 eb f4"},
+    {"segment_limit", Mode::protected32, "64 a1 28 00 00 00 65 89 01 eb f5"},
     {"wrap_32", Mode::protected32, "8d 44 88 ff 01 08 e2 f8"},
     {"bcd", Mode::protected32, "27 d4 0a eb fb"},
 };
@@ -84,6 +85,7 @@ class InventedHost final : public jit::EmitterHost {
 jit::Layout invented_layout() {
   jit::Layout l;
   l.gpr = 1000, l.rip = 1200, l.flag_result = 1208, l.flag_aux = 1216, l.system_flags = 1224, l.segment_base = 1300;
+  l.segment_room = 1360;
   l.attention = 1400, l.processor = 1500, l.block_ops = 1600, l.block_rip = 1608, l.block_ticks = 1616, l.end_ticks = 1624;
   l.budget_left = 1632, l.fault_op = 1640;
   l.interpreted_cell = 2000, l.refused_cell = 2100, l.fault_cell = 2200, l.indirect_cell = 2300;

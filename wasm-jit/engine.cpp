@@ -56,7 +56,8 @@ Layout Engine::layout() {
   Layout l;
   l.gpr = address_of(c.gpr), l.rip = address_of(c.rip);
   l.flag_result = address_of(c.flag_result), l.flag_aux = address_of(c.flag_aux), l.system_flags = address_of(c.system_flags);
-  l.segment_base = address_of(c.segment_base), l.attention = address_of(c.attention);
+  l.segment_base = address_of(c.segment_base), l.segment_room = address_of(c.segment_room);
+  l.attention = address_of(c.attention);
   l.data_tlb = address_of(c.data->entries), l.code_tlb = address_of(c.code->entries);
   l.xmm = address_of(c.xmm), l.mxcsr = address_of(c.mxcsr);
   l.processor = address_of(&cpu_);

@@ -135,7 +135,9 @@ class Former {
       mark_bytes(pages, static_cast<unsigned>(in_page), in.length, first);
       return d;
     }
-    if (d.step.op.flags & Op::checked) return {};
+    // FS and GS of 32-bit code have the address of a thread's or a processor's own data: their limit is asked. Others are rare.
+    const auto segment = static_cast<Segments>(d.step.op.segment);
+    if (d.step.op.flags & Op::checked && segment != Segments::fs && segment != Segments::gs) return {};
     constexpr uint32_t fpu = attribute::SSE_STATE | attribute::X87_STATE | attribute::MMX_STATE;
     if (row.attributes & fpu && !(mode_.sse_ready && mode_.x87_ready)) return {};
     if (row.kind == Kind::kind_helper) {

@@ -58,7 +58,7 @@ inline constexpr const char* exit_names[exit_kinds] = {"next", "interpreted", "r
 
 struct Layout {
   Address gpr = 0, rip = 0, flag_result = 0, flag_aux = 0, system_flags = 0;
-  Address segment_base = 0;
+  Address segment_base = 0, segment_room = 0;
   Address xmm = 0, mxcsr = 0;
   Address attention = 0;  // a byte
   Address data_tlb = 0, code_tlb = 0;

@@ -33,7 +33,7 @@ StepEmitter::StepEmitter(const Region& region, const Layout& layout, EmitterHost
       entry_(f.new_local(WasmType::i32)) {
   vectors.leave_if = [this](unsigned depth) { leave(depth); };
   vectors.address = [this](unsigned bits, bool write, bool aligned) {
-    translate(linear_address(recording_->effects[0], false), bits, write, aligned);
+    translate(linear_address(recording_->effects[0], bits), bits, write, aligned);
   };
   vectors.general = [this](unsigned offset) { return gpr_local(offset / 8); };
   vectors.set_flags = [this](bool ordered) {
@@ -309,12 +309,23 @@ Value StepEmitter::import_new(NodeId id) {
 
 // ---- Memory
 
-Value StepEmitter::linear_address(const tree::Effect& e, bool stack) {
+// Leaves the region if the operand lies outside a segment that has a limit.
+Value StepEmitter::linear_address(const tree::Effect& e, unsigned bits) {
   Value offset = import(e.address);
-  if (stack || step_->op.segment == static_cast<uint8_t>(Segments::none)) return offset;
+  const bool stack = e.kind == EffectKind::stack_load || e.kind == EffectKind::stack_store;
+  const unsigned segment = step_->op.segment;
+  if (stack || segment == static_cast<uint8_t>(Segments::none)) return offset;
+  const bool checked = step_->op.flags & Op::checked;
+  if (checked) {
+    f_.want(offset);
+    f_.wide(offset), code_.i64(bits / 8), code_.op(Wasm::i64_add);
+    code_.i32(0), code_.access(Wasm::i64_load, layout_.segment_room + 8 * segment), code_.op(Wasm::i64_gt_u);
+    leave(0);
+  }
   uint32_t local = f_.temporary(WasmType::i64);
-  code_.i32(0), code_.access(Wasm::i64_load, layout_.segment_base + 8u * step_->op.segment), code_.set(local);
-  return f_.graph.add(offset, f_.graph.local(local));
+  code_.i32(0), code_.access(Wasm::i64_load, layout_.segment_base + 8 * segment), code_.set(local);
+  Value linear = f_.graph.add(offset, f_.graph.local(local));
+  return checked ? f_.graph.and_(linear, 0xffffffff) : linear;
 }
 
 // Leaves the host address on the stack, or the region.
@@ -370,18 +381,17 @@ void StepEmitter::check_target(Value target) {
 }
 
 void StepEmitter::effect(const tree::Effect& e, uint32_t number) {
-  bool stack = e.kind == EffectKind::stack_load || e.kind == EffectKind::stack_store;
   switch (e.kind) {
     case EffectKind::load:
     case EffectKind::stack_load: {
-      translate(linear_address(e, stack), e.bits, false);
+      translate(linear_address(e, e.bits), e.bits, false);
       code_.access(load_of(e.bits), 0);
       loaded_[number] = f_.temporary(WasmType::i64);
       code_.set(*loaded_[number]);
       return;
     }
     case EffectKind::load_for_store: {
-      translate(linear_address(e, false), e.bits, true);
+      translate(linear_address(e, e.bits), e.bits, true);
       places_[number] = f_.temporary(WasmType::i32);
       code_.tee(*places_[number]);
       code_.access(load_of(e.bits), 0);
@@ -391,7 +401,7 @@ void StepEmitter::effect(const tree::Effect& e, uint32_t number) {
     }
     case EffectKind::store:
     case EffectKind::stack_store: {
-      translate(linear_address(e, stack), e.bits, true);
+      translate(linear_address(e, e.bits), e.bits, true);
       Value v = import(e.value);
       f_.want(v);
       f_.wide(v);

@@ -93,7 +93,7 @@ class StepEmitter {
   static void find_general_operands(const Op& op, uint16_t& reads, uint16_t& writes);
   Value import(tree::NodeId id);
   Value import_new(tree::NodeId id);
-  Value linear_address(const tree::Effect& effect, bool stack);
+  Value linear_address(const tree::Effect& effect, unsigned bits);
   void translate(Value address, unsigned bits, bool write, bool aligned = false);
   Value flag_operand(bool second, FlagState s);
   void effect(const tree::Effect& e, uint32_t number);
