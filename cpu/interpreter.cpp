@@ -311,8 +311,10 @@ __attribute__((flatten)) void Processor::interpret() {
         from_region = true, left_to_us = after == AfterRegion::interpret;
         must_interpret = !must_interpret && after == AfterRegion::interpret;
         if (after == AfterRegion::go_on || must_interpret) continue;
-      } else if (block->heat < regions_->hot && (block->heat += block->count) >= regions_->hot) [[unlikely]] {
-        regions_->consider(*this, *block);
+      } else if (block->heat < regions_->hot) {
+        block->heat += block->count + (from_region ? RegionEngine::crossing : 0);
+        if (block->heat >= regions_->hot) [[unlikely]]
+          regions_->consider(*this, *block);
       }
       must_interpret = false;
       way_ = nullptr;

@@ -47,6 +47,8 @@ class RegionEngine {
 
   // How many instructions are interpreted from a block on before a region is thought of.
   uint32_t hot = 200'000;
+  // And as how many it counts that a region was left for the block.
+  static constexpr uint32_t crossing = 100;
 
   enum class End : uint8_t {
     next,         // go on at RIP
