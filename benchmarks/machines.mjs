@@ -60,6 +60,19 @@ function program(command, args, until, seconds, ends_itself = false) {
 
 const here = new URL("..", import.meta.url).pathname;
 
+// What the programs write: a line before and a line after each (programs/run).
+export const started = (line) => /^BENCH-START (\S+)/.exec(line)?.[1];
+export const ended = (line) => {
+  const [, name, , check] = /^BENCH (\S+) (\S+) (\S+)/.exec(line) ?? [];
+  return name && { name, check };
+};
+
+export const matryoshkaArguments = (guest) => [
+  "-m", `${guest.memory}M`, "-kernel", guest.kernel, "-initrd", guest.initrd, "-append", guest.cmdline, "--clock", "virtual",
+  ...(guest.bits === 32 ? ["-cpu", "qemu32"] : []),
+];
+
+
 export const matryoshka = (native) => (guest, { until, seconds, stats }) =>
   program(`${here}matryoshka`, [
     ...(native ? ["--native"] : []), "-m", `${guest.memory}M`, "-kernel", guest.kernel, "-initrd", guest.initrd, "-append", guest.cmdline,
