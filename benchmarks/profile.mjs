@@ -15,7 +15,7 @@ const SLICE_TICKS = 20_000;
 const read = (path) => readFileSync(path);
 
 // after - before, in every number, and in those of objects within.
-export function difference(after, before = {}) {
+function difference(after, before) {
   if (typeof after === "number") return after - (before ?? 0);
   if (typeof after !== "object" || after === null) return after;
   return Object.fromEntries(Object.entries(after).map(([key, value]) => [key, difference(value, before?.[key])]));
@@ -27,7 +27,7 @@ export async function profile(guest) {
   const facts = { atTerminal: false, now: 0 };
   const { plan } = Core.plan(module, args, facts);
   const results = {};
-  let line = "", before = {};
+  let line = "", before;
   const output = (port, byte) => {
     if (port !== 0) return;
     if (byte !== 10) return void (line += String.fromCharCode(byte));
