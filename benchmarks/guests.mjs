@@ -16,7 +16,7 @@ export const image = (bits, { bench = false, scale, command, drives = [], memory
   kernel: built(`build/guest/bzImage${bits}`),
   initrd: built(`build/guest/initrd${bench ? "-bench" : ""}${bits}.lz4`),
   cmdline: "console=ttyS0 quiet" + (command ? ` cmd=${command.join(",")}` : scale ? ` bench=${scale}` : ""),
-  drives: drives.map(built),
+  drives,
 });
 
-export const TOOLS = "build/guest/tools64.img", PROGRAMS = "benchmarks/bin64.img";
+export const TOOLS = built("build/guest/tools64.img"), PROGRAMS = built("benchmarks/bin64.img"), EXITS_PROGRAM = built("benchmarks/bin64/exits");

@@ -62,7 +62,7 @@ export class Lines {
 // --- Programs of the host ------------------------------------------------------
 
 // `ends_itself`: the program stops at the match by itself and still has figures to write.
-function program(command, args, options, { ends_itself = false, typed = false, cwd, env, port } = {}) {
+export function program(command, args, options, { ends_itself = false, typed = false, cwd, env, port } = {}) {
   const began = performance.now();
   const now = () => performance.now() - began;
   const lines = new Lines(options, (text) => typed && (port ?? child.stdin).write(text));

@@ -1,6 +1,7 @@
 // Guests of guests: what programs lose per layer, how long the way to a second prompt is, and what an exit costs.
-import { median, heading, milliseconds, ratio, row, summary } from "./figures.mjs";
-import { PROGRAMS, TOOLS, image } from "./guests.mjs";
+import { bochs } from "./bochs.mjs";
+import { heading, median, milliseconds, ratio, row, summary } from "./figures.mjs";
+import { EXITS_PROGRAM, PROGRAMS, TOOLS, image } from "./guests.mjs";
 import { matryoshka, qemu } from "./machines.mjs";
 import { times } from "./programs.mjs";
 
@@ -9,6 +10,7 @@ const COMPUTE = ["sieve", "mandelbrot", "sha256"];
 const EXITS = { "cpuid-exit": "CPUID, answered in the kernel", "out-exit": "OUT, answered by vmm" };
 
 const guest = (...drives) => ({ ...image(64, { drives, memory: 512 }), nested: true });
+const forBochs = () => ({ ...image(64, { memory: 512 }), tools: TOOLS, exits: EXITS_PROGRAM });
 const prompt = (layer) => new RegExp(`^${layer === 1 ? "" : `L${layer} `}~ # `);
 
 // Each layer mounts the programs' disk, runs some of them, and starts the next with it.
@@ -37,6 +39,7 @@ export async function measureNested({ rounds, seconds, chromium, verdicts }) {
   const runs = Object.fromEntries(compute.map(([name]) => [name, []]));
   const prompts = [
     ["Chromium", (_, options) => chromium.page(null, options), null], ["Node", matryoshka(), guest(TOOLS)], ["QEMU TCG, SVM", qemu, guest(TOOLS)],
+    ["Bochs, VT-x", bochs, forBochs()],
   ];
   const ways = {};
   for (let round = 0; round < rounds; ++round) {
@@ -51,6 +54,10 @@ export async function measureNested({ rounds, seconds, chromium, verdicts }) {
       else console.error(`${name}: no second prompt within ${seconds} s. ${run.complaint}`);
     }
   }
+
+  // Bochs counts, and counts repeat.
+  const counted = await bochs(forBochs(), { type: [[prompt(1), "vmm --long /opt/exits\n"]], until: prompt(1), seconds });
+  if (counted.ok) runs["Bochs, VT-x"] = [byLayer(counted.lines)];
 
   const report = { compute: {}, prompts: {}, exits: {} };
   for (const [name, most] of compute) {
@@ -79,9 +86,9 @@ export async function measureNested({ rounds, seconds, chromium, verdicts }) {
   }
   verdicts.most("start to L2's prompt in Chromium, ms", report.prompts.Chromium?.L2.median, MARKS.prompt, 0);
 
-  heading("One exit of L2 and back: microseconds, and ticks of L2's clock (which are instructions in this machine)");
+  heading("One exit of L2 and back: microseconds, and ticks of L2's clock, which in this machine and in Bochs are instructions");
   row("", Object.values(EXITS).flatMap((what) => [what, ""]), 32);
-  for (const [name] of compute) {
+  for (const name of Object.keys(runs)) {
     if (!runs[name].length) continue;
     report.exits[name] = {};
     for (const exit of Object.keys(EXITS)) {
