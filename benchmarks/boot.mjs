@@ -15,7 +15,7 @@ export async function measureBoot({ rounds, seconds, chromium, verdicts }) {
   for (let round = 0; round < rounds; ++round)
     for (const [name, bits, machine] of machines) {
       const run = await machine(small[bits], { until: /INIT-READY/, seconds });
-      if (!run.ok) console.error(`${name}, ${bits} bits: no prompt within ${seconds} s. ${run.complaint}`);
+      if (!run.ok) console.error(`${name}, ${bits} bits: no prompt. ${run.complaint}`);
       else (all[bits][name] ??= []).push(run.matches[0]);
       if (run.ok && run.pause !== undefined) pauses.push(run.pause);
     }

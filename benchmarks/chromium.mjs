@@ -72,7 +72,10 @@ export async function openChromium() {
     page.on("pageerror", (error) => ((complaint = String(error)), lines.finish(false)));
     await page.exposeFunction("report", (text, ms) => lines.push(text, ms));
     await page.addInitScript(watch);
-    const timer = setTimeout(() => lines.finish(false), options.seconds * 1000);
+    const timer = setTimeout(() => {
+      complaint ||= `It took longer than ${options.seconds} s.`;
+      lines.finish(false);
+    }, options.seconds * 1000);
     await page.goto(address);
     await begin?.(page);
     const ok = await lines.done;

@@ -13,8 +13,9 @@ const rounded = (value, digits) => (value === undefined || Number.isNaN(value) ?
 export const ratio = (value) => rounded(value, 2);
 export const milliseconds = (figure) => (figure ? `${rounded(figure.median, 0)} (${rounded(figure.least, 0)}-${rounded(figure.most, 0)})` : "-");
 
+// `widths` is one for all cells, or one for each.
 export function row(first, cells, widths = 22) {
-  console.log(String(first).padEnd(14) + cells.map((cell) => String(cell).padStart(widths)).join(""));
+  console.log(String(first).padEnd(14) + cells.map((cell, i) => String(cell).padStart(widths[i] ?? widths)).join(""));
 }
 export function heading(text) {
   console.log(`\n${text}`);

@@ -72,9 +72,15 @@ export function program(command, args, options, { ends_itself = false, typed = f
   port?.listen((text) => lines.push(text, now()));
   child.stderr.setEncoding("latin1").on("data", (text) => (complaint = (complaint + text).slice(-400)));
   child.on("error", (error) => ((complaint = error.message), lines.finish(false)));
-  // What it has written last may still be on its way.
-  child.on("close", () => lines.finish(false));
-  const timer = setTimeout(() => lines.finish(false), options.seconds * 1000);
+  // Not at "exit": what it has written last may still be on its way.
+  child.on("close", (status, signal) => {
+    complaint += `\nIt ended by itself (${signal ?? `status ${status}`}). ${complaint.trim().split("\n").pop()}`;
+    lines.finish(false);
+  });
+  const timer = setTimeout(() => {
+    complaint += `\nIt took longer than ${options.seconds} s.`;
+    lines.finish(false);
+  }, options.seconds * 1000);
   const exited = new Promise((resolve) => child.on("close", resolve));
   return lines.done.then(async (ok) => {
     clearTimeout(timer);

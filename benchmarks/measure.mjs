@@ -39,6 +39,7 @@ exactly, so a busy host does not matter.
 --profile-instances makes the list behind cpu/hot.def.`;
 
 const PARTS = ["boot", "64", "32", "nested", "sizes"];
+const KEYS = { boot: "boot", 64: "programs64", 32: "programs32", nested: "nested", sizes: "sizes" };  // in results.json
 const EXTRAS = ["interp", "native", "v86-interp"];
 
 function fail(sentence) {
@@ -96,9 +97,9 @@ const facts = {
   date: new Date().toISOString().slice(0, 10), node: process.version, chromium: chromium.version, processor: cpus()[0]?.model, cores: cpus().length,
   rounds: options.rounds, scale: options.scale, load: Number(loadavg()[0].toFixed(2)),
 };
-let report = {};
+let kept = {};
 try {
-  report = JSON.parse(readFileSync(path));
+  kept = JSON.parse(readFileSync(path));
 } catch { /* the first run */ }
 const profiles = {};
 const context = { ...options, chromium, verdicts, profiles };
@@ -109,18 +110,17 @@ const measure = {
   nested: () => measureNested(context),
   sizes: () => measureSizes(context),
 };
-const kept = Object.fromEntries(PARTS.filter((part) => report[`part ${part}`]).map((part) => [part, report[`part ${part}`]]));
 try {
   for (const part of PARTS.filter(wanted)) {
     const before = verdicts.all.length;
     const results = await measure[part]();
     if (results.profile) profiles[part] = results.profile;
-    kept[part] = { measured: facts, verdicts: verdicts.all.slice(before), ...results };
+    kept[KEYS[part]] = { measured: facts, verdicts: verdicts.all.slice(before), ...results };
   }
 } finally {
   await chromium.close();
 }
-report = Object.fromEntries(PARTS.filter((part) => kept[part]).map((part) => [`part ${part}`, kept[part]]));
+const report = Object.fromEntries(PARTS.map((part) => KEYS[part]).filter((key) => kept[key]).map((key) => [key, kept[key]]));
 writeFileSync(path, `${JSON.stringify(report, (_, value) => (typeof value === "number" ? Number(value.toFixed(3)) : value), 1)}\n`);
 
 heading(`Marks (${verdicts.all.filter(({ verdict }) => verdict === "met").length} of ${verdicts.all.length} met)`);
