@@ -1,82 +1,115 @@
 // The machines that are measured, each as a function: (guest, options) -> a run that delivers serial lines with host times.
 //
-// A guest is { bits, kernel, initrd, cmdline, memory }. A run ends when `until` matches, or after `seconds`. What counts is the
-// host's clock at the moment a line is complete, for every machine alike.
+// A guest is { bits, memory, kernel, initrd, cmdline, drives }. Options are { until, seconds, type, stats }: a run ends when the
+// expression `until` matches a line, or after `seconds`; `type` is a list of [expression, text], each typed once, in order, when a line
+// matches. What counts is the host's clock at the moment a line is complete, for every machine alike; 0 is the moment before the
+// machine's program is started. A run answers { ok, lines, complaint }.
 import { spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { performance } from "node:perf_hooks";
+import { fileURLToPath } from "node:url";
 
-class Lines {
+const root = fileURLToPath(new URL("..", import.meta.url));
+
+// --- What the guest writes -----------------------------------------------------
+
+// A line before and a line after each program (programs/run).
+export const started = (line) => /^BENCH-START (\S+)/.exec(line)?.[1];
+export const ended = (line) => {
+  const [, name, milliseconds, check] = /^BENCH (\S+) (\S+) (\S+)/.exec(line) ?? [];
+  return name && { name, milliseconds: Number(milliseconds), check };
+};
+
+// Text becomes lines with times. A rule may match a line that is still being written, such as a prompt; it then uses it up.
+export class Lines {
   #text = "";
-  #start = performance.now();
+  #rules;
+  #until;
   lines = [];
-  constructor(until) {
-    this.until = until;
+  matches = [];  // when each rule was met
+  constructor({ until, type = [] }, send) {
+    this.#until = until;
+    this.#rules = [...type];
+    this.send = send;
     this.done = new Promise((resolve) => (this.finish = resolve));
   }
-  push(text) {
+  push(text, ms) {
     this.#text += text;
-    for (;;) {
-      const end = this.#text.indexOf("\n");
-      // The marker may stand on a line that is still being written.
-      if (end < 0) {
-        if (this.until.test(this.#text)) this.#record(this.#text);
-        return;
-      }
-      const line = this.#text.slice(0, end).replace(/\r$/, "");
+    for (let end; (end = this.#text.indexOf("\n")) >= 0;) {
+      const line = this.#text.slice(0, end).replaceAll("\r", "");
       this.#text = this.#text.slice(end + 1);
-      this.#record(line);
+      this.lines.push({ line, ms });
+      this.#look(line, ms);
     }
+    if (this.#look(this.#text.replaceAll("\r", ""), ms)) this.#text = "";
   }
-  #record(line) {
-    this.lines.push({ line, ms: performance.now() - this.#start });
-    if (this.until.test(line)) this.finish(true);
+  #look(line, ms) {
+    if (this.#rules[0]?.[0].test(line)) {
+      this.matches.push(ms);
+      this.send(this.#rules.shift()[1]);
+      return true;
+    }
+    if (this.#rules.length > 0 || !this.#until.test(line)) return false;
+    this.matches.push(ms);
+    this.finish(true);
+    return true;
   }
 }
 
-function timeout(seconds, lines) {
-  const timer = setTimeout(() => lines.finish(false), seconds * 1000);
-  return () => clearTimeout(timer);
-}
+// --- Programs of the host ------------------------------------------------------
 
 // `ends_itself`: the program stops at the match by itself and still has figures to write.
-function program(command, args, until, seconds, ends_itself = false) {
-  const lines = new Lines(until);
-  const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"] });
+export function program(command, args, options, { ends_itself = false, typed = false, cwd, env, port } = {}) {
+  const began = performance.now();
+  const now = () => performance.now() - began;
+  const lines = new Lines(options, (text) => typed && (port ?? child.stdin).write(text));
+  const child = spawn(command, args, { stdio: [typed ? "pipe" : "ignore", "pipe", "pipe"], cwd, env: { ...process.env, ...env } });
   let complaint = "";
-  child.stdout.setEncoding("latin1").on("data", (text) => lines.push(text));
+  child.stdout.setEncoding("latin1").on("data", (text) => port || lines.push(text, now()));
+  port?.listen((text) => lines.push(text, now()));
   child.stderr.setEncoding("latin1").on("data", (text) => (complaint = (complaint + text).slice(-400)));
   child.on("error", (error) => ((complaint = error.message), lines.finish(false)));
-  child.on("exit", () => lines.finish(lines.lines.some(({ line }) => until.test(line))));
-  const stop = timeout(seconds, lines);
+  // Not at "exit": what it has written last may still be on its way.
+  child.on("close", (status, signal) => {
+    complaint += `\nIt ended by itself (${signal ?? `status ${status}`}). ${complaint.trim().split("\n").pop()}`;
+    lines.finish(false);
+  });
+  const timer = setTimeout(() => {
+    complaint += `\nIt took longer than ${options.seconds} s.`;
+    lines.finish(false);
+  }, options.seconds * 1000);
   const exited = new Promise((resolve) => child.on("close", resolve));
   return lines.done.then(async (ok) => {
-    stop();
+    clearTimeout(timer);
     if (!ok || !ends_itself) child.kill("SIGKILL");
     await exited;
-    return { ok, lines: lines.lines, complaint };
+    return { ok, lines: lines.lines, matches: lines.matches, complaint: complaint.trim().split("\n").pop() };
   });
 }
 
-const here = new URL("..", import.meta.url).pathname;
+export const matryoshkaArguments = (guest) => [
+  "-m", `${guest.memory}M`, "-kernel", guest.kernel, "-initrd", guest.initrd, "-append", guest.cmdline, "--clock", "virtual",
+  ...(guest.drives ?? []).flatMap((file) => ["-drive", `file=${file},format=raw,if=virtio,readonly=on`]),
+  ...(guest.bits === 32 ? ["-cpu", "qemu32"] : []),
+];
 
-export const matryoshka = (native) => (guest, { until, seconds, stats }) =>
-  program(`${here}matryoshka`, [
-    ...(native ? ["--native"] : []), "-m", `${guest.memory}M`, "-kernel", guest.kernel, "-initrd", guest.initrd, "-append", guest.cmdline,
-    "--clock", "virtual", "--until", until.source, ...(guest.bits === 32 ? ["-cpu", "qemu32"] : []), ...(stats ? ["--stats", stats] : []),
-  ], until, seconds, true);
+export const matryoshka = (...engine) => (guest, options) =>
+  program(join(root, "matryoshka"), [
+    ...engine, ...matryoshkaArguments(guest), "--until", options.until.source,
+    ...(options.type ?? []).flatMap(([pattern, text]) => ["--type", `${pattern.source}=>${text.replaceAll("\n", "\\n")}`]),
+    ...(options.stats ? ["--stats", options.stats] : []),
+  ], options, { ends_itself: true });
 
-export const qemu = (guest, { until, seconds }) =>
+export const qemu = (guest, options) =>
   program(guest.bits === 32 ? "qemu-system-i386" : "qemu-system-x86_64", [
-    "-accel", "tcg", "-cpu", guest.bits === 32 ? "qemu32" : "Nehalem", "-m", String(guest.memory), "-nodefaults", "-nographic",
-    "-serial", "stdio", "-no-reboot", "-kernel", guest.kernel, "-initrd", guest.initrd, "-append", guest.cmdline,
-  ], until, seconds);
+    "-accel", "tcg", "-cpu", guest.nested ? "max" : guest.bits === 32 ? "qemu32" : "Nehalem", "-m", String(guest.memory),
+    "-nodefaults", "-nographic", "-serial", "stdio", "-no-reboot", "-kernel", guest.kernel, "-initrd", guest.initrd,
+    "-append", guest.cmdline, ...(guest.drives ?? []).flatMap((file) => ["-drive", `file=${file},format=raw,if=virtio,readonly=on`]),
+  ], options, { typed: true });
 
 // npm's v86 in a Node of its own, on Debian's SeaBIOS.
-export const v86 = (jit) => (guest, { until, seconds }) =>
-  program(process.execPath, [`${here}benchmarks/v86.mjs`, JSON.stringify({ ...guest, jit })], until, seconds);
-
-export const read = (path) => {
-  const bytes = readFileSync(path);
-  return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length);
-};
+export const v86 = (jit) => (guest, options) =>
+  program(process.execPath, [join(root, "benchmarks/v86.mjs"), JSON.stringify({ ...guest, jit })], options);

@@ -1,122 +1,128 @@
-// ./bench: this build beside QEMU TCG and npm's v86, on the same images in one run. Prints ratios and writes benchmarks/results.json.
+// ./bench: this build beside QEMU TCG, npm's v86 and Bochs, on the same images in one run. Prints ratios with their marks and writes
+// benchmarks/results.json.
 //
-// The machine it runs on is never quiet, so nothing is claimed from one time alone: machines take turns, each round measures all of
-// them, and a figure is the least of its rounds. Ratios are of such figures.
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { cpus, tmpdir } from "node:os";
-import { join } from "node:path";
+// The host is never quiet, so nothing is claimed from one time alone: machines take turns, each round measures all of them, a figure
+// is the median of its rounds and stands beside the least and the most.
+import { readFileSync, writeFileSync } from "node:fs";
+import { cpus, loadavg } from "node:os";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
 
-import { matryoshka, qemu, v86 } from "./machines.mjs";
+import { measureBoot } from "./boot.mjs";
+import { openChromium } from "./chromium.mjs";
+import { Verdicts, heading } from "./figures.mjs";
+import { measureNested } from "./nested.mjs";
+import { measurePrograms, profileOf, telling } from "./programs.mjs";
+import { measureSizes } from "./sizes.mjs";
 
-const here = new URL("..", import.meta.url).pathname;
-const guests = join(here, "build/guest");
-const option = (name, fallback) => {
-  const at = process.argv.indexOf(`--${name}`);
-  return at < 0 ? fallback : process.argv[at + 1];
-};
-if (process.argv.includes("--help")) {
-  console.log(`usage: ./bench [--rounds N] [--scale N] [--only boot|programs] [--seconds N]
+const HELP = `usage: ./bench [PART...] [OPTION...]
+       ./bench profile 64|32 [NAME...]
+       ./bench --profile-instances
 
-  --rounds   how often each machine takes its turn (3)
-  --scale    how much work the programs do (1)
-  --seconds  after how long a run counts as failed (300)`);
+Parts, in this order, all if none is named
+  boot     the small Linux to its prompt, and the page's pauses
+  64, 32   the programs of benchmarks/programs/list in a guest of so many bits
+  nested   guests of guests
+  sizes    the core and the JIT's code
+
+  --rounds N    how often each machine takes its turn (5)
+  --quick       one round
+  --scale N     how much work the programs do (1)
+  --seconds N   after how long a run counts as failed (300)
+  --with LIST   more machines for 64 and 32: interp (this machine in Node without
+                its JIT), native (the native interpreter), v86-interp
+
+profile prints what the JIT made of each program: the share of instructions in
+regions, exits by cause, and what was interpreted after them. Counts repeat
+exactly, so a busy host does not matter.
+
+--profile-instances makes the list behind cpu/hot.def.`;
+
+const PARTS = ["boot", "64", "32", "nested", "sizes"];
+const KEYS = { boot: "boot", 64: "programs64", 32: "programs32", nested: "nested", sizes: "sizes" };  // in results.json
+const EXTRAS = ["interp", "native", "v86-interp"];
+
+function fail(sentence) {
+  console.error(`bench: ${sentence}`);
+  process.exit(2);
+}
+
+function readOptions() {
+  try {
+    const { values, positionals } = parseArgs({
+      allowPositionals: true,
+      options: {
+        rounds: { type: "string", default: "5" }, quick: { type: "boolean" }, scale: { type: "string", default: "1" },
+        seconds: { type: "string", default: "300" }, with: { type: "string", default: "" }, help: { type: "boolean" },
+      },
+    });
+    const numbers = Object.fromEntries(["rounds", "scale", "seconds"].map((name) => {
+      const number = Number(values[name]);
+      if (!Number.isInteger(number) || number < 1) fail(`--${name} takes a whole number from 1, not '${values[name]}'.`);
+      return [name, number];
+    }));
+    const extras = values.with.split(",").filter(Boolean);
+    for (const extra of extras) if (!EXTRAS.includes(extra)) fail(`--with knows ${EXTRAS.join(", ")}, and not '${extra}'.`);
+    return { ...numbers, rounds: values.quick ? 1 : numbers.rounds, extras, positionals, help: values.help };
+  } catch (error) {
+    return fail(`${error.message} --help lists what there is.`);
+  }
+}
+
+const { positionals, help, ...options } = readOptions();
+if (help) {
+  console.log(HELP);
   process.exit(0);
 }
-const rounds = Number(option("rounds", 3)), scale = Number(option("scale", 1)), seconds = Number(option("seconds", 300));
-const only = option("only", "");
 
-const stats_folder = mkdtempSync(join(tmpdir(), "bench-"));
-const stats_file = join(stats_folder, "stats.json");
-process.on("exit", () => rmSync(stats_folder, { recursive: true, force: true }));
+if (positionals[0] === "profile") {
+  const [, bits, ...names] = positionals;
+  if (bits !== "64" && bits !== "32") fail("profile takes 64 or 32, and then names of programs.");
+  const { boot, whole, ...programs } = profileOf(Number(bits), options.scale, names);
+  for (const [name, figures] of Object.entries({ boot, ...programs, "the whole run": whole })) {
+    console.log(name);
+    for (const line of telling(figures)) console.log(`  ${line}`);
+  }
+  process.exit(0);
+}
+for (const part of positionals) if (!PARTS.includes(part)) fail(`There is no part '${part}'; there are ${PARTS.join(", ")}, and profile.`);
+const wanted = (part) => positionals.length === 0 || positionals.includes(part);
 
-const image = (bits, bench) => ({
-  bits, memory: 256,
-  kernel: join(guests, `bzImage${bits}`),
-  initrd: join(guests, `initrd${bench ? "-bench" : ""}${bits}.lz4`),
-  cmdline: "console=ttyS0 quiet" + (bench ? ` bench=${scale}` : ""),
-});
-
-const machines = {
-  64: { "matryoshka": matryoshka(false), "matryoshka native": matryoshka(true), "QEMU TCG": qemu },
-  32: { "matryoshka": matryoshka(false), "matryoshka native": matryoshka(true), "QEMU TCG": qemu, "v86 interpreter": v86(false), "v86": v86(true) },
+const began = performance.now();
+const verdicts = new Verdicts();
+const chromium = await openChromium();
+// Parts that this run leaves out stay as they were, with the day and the host they were measured on.
+const path = fileURLToPath(new URL("results.json", import.meta.url));
+const facts = {
+  date: new Date().toISOString().slice(0, 10), node: process.version, chromium: chromium.version, processor: cpus()[0]?.model, cores: cpus().length,
+  rounds: options.rounds, scale: options.scale, load: Number(loadavg()[0].toFixed(2)),
 };
-
-const least = (numbers) => Math.min(...numbers);
-const mean = (numbers) => Math.exp(numbers.reduce((sum, n) => sum + Math.log(n), 0) / numbers.length);
-const row = (cells) => console.log(cells.map((c, i) => (i ? String(c).padStart(18) : String(c).padEnd(14))).join(""));
-
-async function measure(bits, bench, digest) {
-  const guest = image(bits, bench);
-  if (!existsSync(guest.kernel) || !existsSync(guest.initrd)) {
-    console.error(`The ${bits}-bit images are missing; ./bench makes them when it is started without arguments.`);
-    return null;
+let kept = {};
+try {
+  kept = JSON.parse(readFileSync(path));
+} catch { /* the first run */ }
+const profiles = {};
+const context = { ...options, chromium, verdicts, profiles };
+const measure = {
+  boot: () => measureBoot(context),
+  64: () => measurePrograms(64, context),
+  32: () => measurePrograms(32, context),
+  nested: () => measureNested(context),
+  sizes: () => measureSizes(context),
+};
+try {
+  for (const part of PARTS.filter(wanted)) {
+    const before = verdicts.all.length;
+    const results = await measure[part]();
+    if (results.profile) profiles[part] = results.profile;
+    kept[KEYS[part]] = { measured: facts, verdicts: verdicts.all.slice(before), ...results };
   }
-  const results = {};
-  for (let round = 0; round < rounds; ++round)
-    for (const [name, machine] of Object.entries(machines[bits])) {
-      const own = name.startsWith("matryoshka");
-      const run = await machine(guest, { until: bench ? /^BENCH-EXIT/ : /INIT-READY/, seconds, stats: own ? stats_file : undefined });
-      if (!run.ok) {
-        console.error(`${name}, ${bits} bits: no end within ${seconds} s. ${run.complaint.trim().split("\n").pop()}`);
-        continue;
-      }
-      const figures = digest(run);
-      if (own && existsSync(stats_file)) figures.mips = JSON.parse(readFileSync(stats_file)).mips;
-      const kept = (results[name] ??= {});
-      for (const [key, value] of Object.entries(figures)) (kept[key] ??= []).push(value);
-    }
-  for (const figures of Object.values(results))
-    for (const key of Object.keys(figures)) figures[key] = key === "mips" ? Math.max(...figures[key]) : least(figures[key]);
-  return results;
+} finally {
+  await chromium.close();
 }
+const report = Object.fromEntries(PARTS.map((part) => KEYS[part]).filter((key) => kept[key]).map((key) => [key, kept[key]]));
+writeFileSync(path, `${JSON.stringify(report, (_, value) => (typeof value === "number" ? Number(value.toFixed(3)) : value), 1)}\n`);
 
-// A program's time is what passed on the host since the line before its own.
-function programs(run) {
-  const figures = {};
-  let before = run.lines.find(({ line }) => /INIT-READY/.test(line))?.ms ?? 0;
-  for (const { line, ms } of run.lines) {
-    const name = /^BENCH (\S+) /.exec(line)?.[1];
-    if (!name) continue;
-    figures[name] = ms - before;
-    before = ms;
-  }
-  return figures;
-}
-
-const report = { date: new Date().toISOString().slice(0, 10), node: process.version, processor: cpus()[0]?.model, rounds, scale };
-
-if (only !== "programs") {
-  for (const bits of [64, 32]) {
-    const boots = await measure(bits, false, (run) => ({ ms: run.lines.find(({ line }) => /INIT-READY/.test(line)).ms }));
-    if (!boots) continue;
-    console.log(`\nBoot of the small ${bits}-bit Linux, from start to prompt (least of ${rounds})`);
-    row(["", ...Object.keys(boots)]);
-    row(["ms", ...Object.values(boots).map((b) => b.ms.toFixed(0))]);
-    row(["to QEMU TCG", ...Object.values(boots).map((b) => (b.ms / boots["QEMU TCG"]?.ms).toFixed(2))]);
-    row(["MIPS", ...Object.values(boots).map((b) => b.mips?.toFixed(0) ?? "")]);
-    report[`boot${bits}`] = boots;
-  }
-}
-
-if (only !== "boot") {
-  for (const bits of [64, 32]) {
-    const results = await measure(bits, true, programs);
-    if (!results) continue;
-    const names = Object.keys(results);
-    const tests = Object.keys(results[names[0]] ?? {}).filter((name) => name !== "mips");
-    console.log(`\nPrograms in the ${bits}-bit guest, scale ${scale}, ms of host time (least of ${rounds})`);
-    row(["", ...names]);
-    for (const test of tests) row([test, ...names.map((name) => results[name][test]?.toFixed(0) ?? "-")]);
-    const ratios = {};
-    for (const name of names) {
-      const pairs = tests.filter((test) => results[name][test] && results["QEMU TCG"]?.[test]);
-      ratios[name] = mean(pairs.map((test) => results[name][test] / results["QEMU TCG"][test]));
-    }
-    row(["to QEMU TCG", ...names.map((name) => ratios[name].toFixed(2))]);
-    row(["MIPS", ...names.map((name) => results[name].mips?.toFixed(0) ?? "")]);
-    report[`programs${bits}`] = { ms: results, to_qemu: ratios };
-  }
-}
-
-writeFileSync(join(here, "benchmarks/results.json"), `${JSON.stringify(report, null, 1)}\n`);
-console.log("\nWritten to benchmarks/results.json.");
+heading(`Marks (${verdicts.all.filter(({ verdict }) => verdict === "met").length} of ${verdicts.all.length} met)`);
+for (const { what, value, mark, verdict } of verdicts.all) console.log(`  ${verdict.padEnd(12)} ${what}: ${value ?? "-"}, ${mark}`);
+console.log(`\nWritten to benchmarks/results.json. This took ${((performance.now() - began) / 60_000).toFixed(0)} minutes.`);

@@ -1,10 +1,12 @@
-// v86 with its serial port on standard output: node bench/v86.mjs '{"kernel":…,"initrd":…,"cmdline":…,"memory":256,"jit":true}'
+// v86 with its serial port on standard output: node benchmarks/v86.mjs '{"kernel":…,"initrd":…,"cmdline":…,"memory":256,"jit":true}'
 import { V86 } from "v86";
-import { read } from "./machines.mjs";
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 
+const read = (path) => new Uint8Array(readFileSync(path)).buffer;
 const guest = JSON.parse(process.argv[2]);
 const machine = new V86({
-  wasm_path: new URL("../node_modules/v86/build/v86.wasm", import.meta.url).pathname,
+  wasm_path: fileURLToPath(new URL("../node_modules/v86/build/v86.wasm", import.meta.url)),
   memory_size: guest.memory << 20,
   vga_memory_size: 8 << 20,
   bios: { buffer: read("/usr/share/seabios/bios.bin") },

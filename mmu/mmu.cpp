@@ -68,7 +68,7 @@ bool Mmu::find_page(TlbSet& set, uint64_t address, Access access, uint64_t& phys
     if (access.kind == AccessKind::write && !memory_.open_for_stores(physical) && memory_.is_ram(physical)) {
       memory_.mark_dirty(physical);
       open_tags(e, address & ~uint64_t{0xfff});
-    } else if (e.write_tag & TlbEntry::withheld || e.read_tag & TlbEntry::withheld) {
+    } else if (((e.read_tag ^ address) | (e.write_tag ^ address)) & TlbEntry::withheld) {
       open_tags(e, address & ~uint64_t{0xfff});
     }
     return true;

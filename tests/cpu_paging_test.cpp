@@ -655,3 +655,22 @@ TEST_CASE("paging: Memory types change no translation", "[paging]") {
   CHECK(w.write(somewhere, 99) == "ok");
   CHECK(w.get<uint32_t>(frame) == 99);
 }
+
+TEST_CASE("paging: What a guest knew before another ran becomes fast again, be its page odd or even", "[paging]") {
+  Walker w;
+  Mmu& mmu = w.cpu.mmu;
+  auto enter = [&](uint16_t vpid) { mmu.enter_guest({.vpid = vpid}, 0, {}, World::none, nullptr); };
+  for (uint64_t page : {uint64_t{0x600000}, uint64_t{0x601000}}) {
+    CAPTURE(page);
+    Mmu::CodePage code;
+    enter(1);
+    REQUIRE(mmu.fetch_page(page, code));
+    REQUIRE(mmu.known_code_page(page, code));
+    enter(2);
+    enter(1);
+    CHECK_FALSE(mmu.known_code_page(page, code));  // memory may have become something else meanwhile
+    REQUIRE(mmu.fetch_page(page, code));
+    CHECK(mmu.known_code_page(page, code));
+    CHECK(code.physical == page);
+  }
+}
