@@ -17,6 +17,7 @@ namespace matryoshka::jit {
 namespace {
 
 constexpr unsigned most_instructions = 300, most_pages = 4, most_call_depth = 4, longest_instruction = 15;
+constexpr uint64_t rarest = 256;  // an edge taken less often than once in so many runs of the entry stays outside
 
 bool is_relative_branch(unsigned row) { return operands_of(row).operand[0].kind == OperandClass::relative; }
 
@@ -48,6 +49,7 @@ class Former {
     if (!mode_.flat_code || !mode_.flat_data || mode_.code_bits == 16 || mode_.stack_bits == 16 ||
         mode_.stack_bits != mode_.code_bits)
       return false;
+    entry_runs_ = runs(entry);
     contexts_.push_back({});
     add_leader({0, 0});
     while (!waiting_.empty()) {
@@ -96,11 +98,16 @@ class Former {
     return Page{page.host, region_.pages.size() - 1};
   }
 
+  // How often the block there has been interpreted, about.
+  static uint64_t runs(const Block& block) { return block.heat / std::max<uint64_t>(1, block.count); }
+
+  // The interpreter went there, and not only once for many times that it was at the entry.
   bool taken_before(int64_t distance) {
     Mmu::CodePage page;
     uint64_t address = linear(distance);
     if (!cpu_.mmu.known_code_page(address, page)) return false;
-    return cpu_.blocks().find(page.physical | (address & (page_size - 1)), region_.key.mode) != nullptr;
+    const Block* block = cpu_.blocks().find(page.physical | (address & (page_size - 1)), region_.key.mode);
+    return block && (block->entry || runs(*block) * rarest > entry_runs_);
   }
 
   // Null: not one of ours.
@@ -293,6 +300,7 @@ class Former {
   Region& region_;
   const uint64_t entry_;
   const CodeMode mode_;
+  uint64_t entry_runs_ = 0;
   std::vector<const uint8_t*> hosts_;
   std::vector<Context> contexts_;
   std::map<Place, Decoded> steps_;
