@@ -178,6 +178,7 @@ class Vmx final : private ApicAccessTarget {
   void load_guest_state();
   void load_guest_segments();
   void load_guest_blocking();
+  uint64_t debug_pending_at_entry() const;
   void select_world(uint64_t left);
   void start_timer();
   bool load_msrs(Field address, Field count, bool is_entry, uint32_t& failed);
@@ -194,6 +195,7 @@ class Vmx final : private ApicAccessTarget {
   uint64_t timer_units() const { return clock_.now() >> Capabilities::timer_rate; }
   void check_tpr();
 
+  static constexpr uint64_t enabled_breakpoint = 1 << 12;  // in the pending debug exceptions
   // Bits of CR0 that no entry or exit changes: ET, CD, NW, and what does not exist.
   static constexpr uint64_t cr0_kept = 0x7ffaffd0;
   // The segment registers as rows of fields have them.
