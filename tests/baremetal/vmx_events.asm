@@ -85,10 +85,19 @@ TABLE
   TEST pending_step, EXIT(E_EXCEPTION), 0x80000301, 0x4000, 0
   TEST pending_delivered, HANDLED(1), 0
   TEST pending_discarded, HANDLED(0x21)
+  TEST pending_not_enabled, EXIT(E_CPUID)
+  TEST pending_enabled, EXIT(E_EXCEPTION), 0x80000301, 3
+  TEST pending_mark_alone, EXIT(E_EXCEPTION), 0x80000301, 0
+  TEST pending_in_shutdown, EXIT(E_TIMER), 2
   TEST mov_ss_at_exit, EXIT(E_CPUID), 2
   TEST sti_at_exit, EXIT(E_CPUID), 1
   TEST mov_ss_keeps_step, EXIT(E_CPUID), 2, 0x4000
   TEST step_over_sti, EXIT(E_EXCEPTION), 1
+; INIT and start-up IPIs
+  TEST init_waits_in_root, EXIT(E_INIT), 0, 0, EXIT(E_CPUID)
+  TEST init_from_guest, EXIT(E_INIT), 0, 1
+  TEST init_in_hlt, EXIT(E_INIT), 1
+  TEST sipi_is_lost, EXIT(E_CPUID)
 ; monitor trap flag
   TEST trap_after_one, EXIT(E_MTF), 1, EXIT(E_MTF), 3
   TEST trap_after_injection, EXIT(E_MTF), 0
@@ -577,6 +586,26 @@ sleeper:
   FIELD EXCEPTIONS, 1 << 1
   RUN
   NOTE_VECTOR
+%macro PENDING_GUEST 2      ; test, what is pending
+  BEGIN %1
+  SIMPLE_GUEST
+  FIELD PENDING_DEBUG, %2
+  FIELD EXCEPTIONS, 1 << 1
+%endmacro
+  PENDING_GUEST pending_not_enabled, 3      ; without bit 12 these are none
+  RUN
+  PENDING_GUEST pending_enabled, 0x1003
+  RUN
+  NOTE_FIELD INTERRUPTION, QUALIFICATION
+  PENDING_GUEST pending_mark_alone, 0x1000
+  RUN
+  NOTE_FIELD INTERRUPTION, QUALIFICATION
+  PENDING_GUEST pending_in_shutdown, 0x4000
+  FIELD ACTIVITY, 2
+  ALSO PIN, TIMER
+  FIELD PREEMPTION, 100
+  RUN
+  NOTE_FIELD ACTIVITY
   BEGIN mov_ss_at_exit
   GUEST
     mov ss, eax
@@ -878,6 +907,44 @@ repeated:
   FIELD EXCEPTIONS, 1 << 1
   RUN
   NOTE_FIELD QUALIFICATION
+%macro SEND_TO_SELF 1       ; by physical destination, which is 0
+  mov dword [apic + 0x310], 0
+  mov dword [apic + 0x300], %1
+%endmacro
+INIT equ 0x4500
+SIPI equ 0x4600
+  BEGIN init_waits_in_root
+  SIMPLE_GUEST
+  SEND_TO_SELF INIT
+  nop
+  RUN
+  NOTE_FIELD QUALIFICATION
+  NOTE_RIP simple
+  RUN                       ; it has gone
+  BEGIN init_from_guest
+  GUEST
+    SEND_TO_SELF INIT
+init_sent:
+    nop
+    cpuid
+  END_GUEST
+  RUN
+  NOTE_FIELD QUALIFICATION
+  mov eax, G_RIP
+  vmread rax, rax
+  cmp eax, init_sent
+  sete al
+  movzx eax, al
+  NOTE eax
+  BEGIN init_in_hlt
+  SLEEPING_GUEST
+  SEND_TO_SELF INIT
+  RUN
+  NOTE_FIELD ACTIVITY
+  BEGIN sipi_is_lost
+  SIMPLE_GUEST
+  SEND_TO_SELF SIPI | 0x9a
+  RUN
   FINISH
 
 simple:

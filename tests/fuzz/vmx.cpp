@@ -3,14 +3,13 @@
 // that fail, exits, aborts. The processor must end in a valid state, the same in small steps with snapshots in between as at a
 // stretch; and a snapshot whose VMX section somebody has changed runs, and saves and loads as itself.
 #include "tests/fuzz/small_machine.h"
+#include "tests/good_vmcs.h"
 
 namespace matryoshka::fuzz {
 
 namespace {
 
-using vmx::Control;
-using vmx::Field;
-using vmx::Word;
+using namespace good_vmcs;
 
 constexpr uint64_t vmxon_at = 0x30000, vmcs_at = 0x31000, other_vmcs_at = 0x32000, io_bitmaps_at = 0x33000,
                    msr_bitmap_at = 0x35000, virtual_apic_at = 0x36000, apic_page_at = 0x37000, ept_at = 0x38000,
@@ -48,60 +47,14 @@ uint64_t vmx_place(Input& input) {
   return which < 0xe0 ? vmx_places[which % std::size(vmx_places)] + which / std::size(vmx_places) % 2 * 8 : input.number();
 }
 
-void write(Processor& cpu, Field f, uint64_t value) {
-  cpu.vmx.vmwrite(info(f).encoding(), value);
-  if (info(f).width == vmx::Width::quad) cpu.vmx.vmwrite(info(f).encoding() | 1, value >> 32);
-}
-uint64_t read(Processor& cpu, Field f) { return cpu.vmx.current() ? (*cpu.vmx.current())[f] : 0; }
-void flip(Processor& cpu, Field f, uint64_t bits) { write(cpu, f, read(cpu, f) ^ bits); }
-
-void set(Processor& cpu, Control control) {
-  const Field f = field_of(info(control).word);
-  write(cpu, f, read(cpu, f) | info(control).mask());
-}
-void clear(Processor& cpu, Control control) {
-  const Field f = field_of(info(control).word);
-  write(cpu, f, read(cpu, f) & ~uint64_t{info(control).mask()});
-}
-
-void write_controls_and_host(Processor& cpu) {
-  const CpuState& s = cpu.state;
-  for (Word word : {Word::pin, Word::primary, Word::secondary, Word::exit, Word::entry})
-    write(cpu, field_of(word), cpu.vmx.capabilities().required(word));
-  if (s.long_mode()) set(cpu, Control::exit_host_address_space_size), set(cpu, Control::entry_ia32e_mode_guest);
-  write(cpu, Field::link_pointer, ~uint64_t{0});
+// Where the tables of a hypervisor are, besides what every VMCS has.
+void write_pointers(Processor& cpu) {
   write(cpu, Field::io_bitmap_a, io_bitmaps_at), write(cpu, Field::io_bitmap_b, io_bitmaps_at + page_size);
   write(cpu, Field::msr_bitmap, msr_bitmap_at);
   write(cpu, Field::virtual_apic, virtual_apic_at), write(cpu, Field::apic_access, apic_page_at);
   write(cpu, Field::vpid, 1), write(cpu, Field::eptp, ept_at | 3 << 3 | 6);
   write(cpu, Field::exit_msr_store, lists_at), write(cpu, Field::exit_msr_load, lists_at + 0x400);
   write(cpu, Field::entry_msr_load, lists_at + 0x800);
-  write(cpu, Field::host_cr0, s.cr0), write(cpu, Field::host_cr3, s.cr3), write(cpu, Field::host_cr4, s.cr4);
-  for (Field f : {Field::host_es_selector, Field::host_ss_selector, Field::host_ds_selector}) write(cpu, f, 0x10);
-  write(cpu, Field::host_cs_selector, 8), write(cpu, Field::host_tr_selector, 0x28);
-  write(cpu, Field::host_tr_base, tss_at), write(cpu, Field::host_gdtr_base, gdt_at), write(cpu, Field::host_idtr_base, idt_at);
-  write(cpu, Field::host_pat, s.msr.pat), write(cpu, Field::host_efer, s.msr.efer);
-  write(cpu, Field::host_rsp, stack_at), write(cpu, Field::host_rip, exits_at);
-}
-
-// A guest like the host.
-void write_guest(Processor& cpu) {
-  const CpuState& s = cpu.state;
-  write(cpu, Field::guest_cr0, s.cr0), write(cpu, Field::guest_cr3, s.cr3), write(cpu, Field::guest_cr4, s.cr4);
-  const Segment* segments[] = {&s.segment[ES], &s.segment[CS], &s.segment[SS], &s.segment[DS],
-                               &s.segment[FS], &s.segment[GS], &s.ldtr,        &s.tr};
-  for (unsigned i = 0; i < std::size(segments); ++i) {
-    write(cpu, nth(Field::guest_es_selector, i), segments[i]->selector);
-    write(cpu, nth(Field::guest_es_rights, i), segments[i]->rights);
-    write(cpu, nth(Field::guest_es_limit, i), segments[i]->limit);
-    write(cpu, nth(Field::guest_es_base, i), segments[i]->base);
-  }
-  write(cpu, Field::guest_gdtr_base, gdt_at), write(cpu, Field::guest_gdtr_limit, 0xff);
-  write(cpu, Field::guest_idtr_base, idt_at), write(cpu, Field::guest_idtr_limit, 0xfff);
-  write(cpu, Field::guest_pat, s.msr.pat), write(cpu, Field::guest_efer, s.msr.efer);
-  write(cpu, Field::guest_rflags, rflags::always_one), write(cpu, Field::guest_dr7, dr7::always_one);
-  write(cpu, Field::guest_rsp, guest_stack_at), write(cpu, Field::guest_rip, guest_code_at);
-  for (unsigned i = 0; i < 4; ++i) write(cpu, nth(Field::guest_pdpte_0, i), s.pdpte[i]);
 }
 
 // The first 2 MiB page by page, as themselves, and the device's window.
@@ -112,7 +65,7 @@ void build_ept(SmallMachine& m) {
   m.put(ept_at + 0x2000, (ept_at + 0x3000) | all);
   for (uint64_t i = 0; i < 512; ++i) m.put(ept_at + 0x3000 + 8 * i, i << 12 | all | write_back);
   m.put(ept_at + 0x4000 + (device_at >> 21 & 511) * 8, device_at | large | all | write_back);
-  set(m.cpu(), Control::primary_secondary_controls), set(m.cpu(), Control::secondary_ept);
+  set(m.cpu(), Control::secondary_ept);
 }
 
 // Real-address mode or protected mode without paging; for that it must be unrestricted.
@@ -137,7 +90,6 @@ void change_controls(Processor& cpu, Input& input) {
     clear(cpu, control);
   else
     set(cpu, control);
-  if (info(control).word == Word::secondary) set(cpu, Control::primary_secondary_controls);
 }
 
 void change_field(Processor& cpu, Input& input) {
@@ -201,13 +153,11 @@ void set_up(SmallMachine& m, Input input) {
   const uint8_t head = input.take();
   build(m, modes[head & 3]);
   Processor& cpu = m.cpu();
-  cpu.state.cr4 |= cr4::VMXE, cpu.state.cr0 |= cr0::NE;
-  cpu.derive();
-  for (uint64_t region : {vmxon_at, vmcs_at, other_vmcs_at}) m.put(region, vmx::Capabilities::revision);
-  cpu.vmx.vmxon(vmxon_at);
-  cpu.vmx.vmclear(vmcs_at), cpu.vmx.vmptrld(vmcs_at);
-  write_controls_and_host(cpu);
-  write_guest(cpu);
+  m.put(other_vmcs_at, vmx::Capabilities::revision);
+  turn_on(cpu, m.memory(), vmxon_at, vmcs_at);
+  write_host(cpu, exits_at, stack_at);
+  write_pointers(cpu);
+  write_guest(cpu, guest_code_at, guest_stack_at);
   if (head & 4) build_ept(m);
   if ((head & 12) == 12) without_paging(cpu, head & 16);
   damage(m, input);

@@ -219,15 +219,6 @@ main:
   mov dword [good_efer + 4], 0
   sgdt [host_pointers]
   sidt [host_pointers + 16]
-  mov edi, msr_list         ; 32 good ones
-  mov ecx, 32
-.listed:
-  mov dword [rdi], 0x174
-  mov dword [rdi + 4], 0
-  mov dword [rdi + 8], ecx
-  mov dword [rdi + 12], 0
-  add edi, 16
-  loop .listed
   xor edi, edi              ; vectors of real mode
   mov eax, ((ORIGIN >> 4) << 16) | OFFSET16(real_cpuid)
   mov ecx, 256
@@ -242,6 +233,15 @@ main:
 
 one_round:
   call restore_host
+  mov edi, msr_list         ; 32 good ones
+  mov ecx, 32
+.listed:
+  mov dword [rdi], 0x174
+  mov dword [rdi + 4], 0
+  mov dword [rdi + 8], ecx
+  mov dword [rdi + 12], 0
+  add edi, 16
+  loop .listed
   mov ecx, [round]
   add ecx, SEED * 0x10001
   mov rax, 0x9e3779b97f4a7c15

@@ -24,7 +24,7 @@ const REAL = 3;
 const kinds = 6, withNmis = 14;  // in SHAPE
 
 // Bochs' debugger speaks in between where a guest ends in a triple fault.
-export const roundsOf = (text) => [...text.replaceAll("\r", "").replace(/\(0\)\.\[\d+\] \?\?\? .*\n/g, "").matchAll(/^([0-9A-F]{8}) ([0-9A-F]{8}) ([0-9A-F ]+) = ([0-9A-F +]+)$/gm)].map(([, number, shape, fields, rest]) => {
+export const roundsOf = (text) => [...text.replaceAll("\r", "").replace(/\(0\)\.\[\d+\].*\n/g, "").matchAll(/^([0-9A-F]{8}) ([0-9A-F]{8}) ([0-9A-F ]+) = ([0-9A-F +]+)$/gm)].map(([, number, shape, fields, rest]) => {
   const changed = fields.trim().split(" ");
   return {
     number: parseInt(number, 16), shape: parseInt(shape, 16), kind: (parseInt(shape, 16) & 0xff) % kinds,
@@ -72,8 +72,8 @@ export const explanations = [
   { name: "RF of a fault that exits", title: "\"Saving RIP, RSP, RFLAGS, and SSP\": 1, as in the frame that the fault would have pushed; Bochs leaves it as it was",
     field: (field, ours, theirs) => field === F.rflags && ours.outcome.reason === 0n && ours.after.has(field) &&
       (ours.after.get(field) ^ (theirs.after.get(field) ?? ours.after.get(field) ^ 0x10000n)) === 0x10000n },
-  { name: "RF of a triple fault", title: "\"Saving RIP, RSP, RFLAGS, and SSP\" does not say what it is",
-    field: (field, ours, theirs) => field === F.rflags && ours.outcome.reason === 2n },
+  { name: "RF of double and triple faults", title: "\"Saving RIP, RSP, RFLAGS, and SSP\" does not say what it is",
+    field: (field, ours) => field === F.rflags && (ours.outcome.reason === 2n || (ours.outcome.interruption & 0xffn) === 8n) },
   { name: "the type of CS in real-address mode", title: "\"Saving Segment Registers and Descriptor-Table Registers\": as the register has it; Bochs makes it data",
     field: (field, ours) => field === F.csRights && ours.kind === REAL },
   { name: "rights of segments that cannot be used", title: "\"Saving Segment Registers and Descriptor-Table Registers\": undefined but for the bit that says so",
@@ -116,7 +116,7 @@ export function explain(ours, theirs) {
 }
 
 // The rounds from `first` on, as an engine sees them.
-export function runRounds(engine, first, count, seed = 1) {
+export function runRounds(engine, first, count = portion, seed = 1) {
   const image = assembleFile("mutations/mutations", `mutations-${first}`, ["-D", `FIRST=${first}`, "-D", `ROUNDS=${count}`, "-D", `SEED=${seed}`]);
   return roundsOf(output(engine, image));
 }
