@@ -93,11 +93,6 @@ TABLE
   TEST sti_at_exit, EXIT(E_CPUID), 1
   TEST mov_ss_keeps_step, EXIT(E_CPUID), 2, 0x4000
   TEST step_over_sti, EXIT(E_EXCEPTION), 1
-; INIT and start-up IPIs
-  TEST init_waits_in_root, EXIT(E_INIT), 0, 0, EXIT(E_CPUID)
-  TEST init_from_guest, EXIT(E_INIT), 0, 1
-  TEST init_in_hlt, EXIT(E_INIT), 1
-  TEST sipi_is_lost, EXIT(E_CPUID)
 ; monitor trap flag
   TEST trap_after_one, EXIT(E_MTF), 1, EXIT(E_MTF), 3
   TEST trap_after_injection, EXIT(E_MTF), 0
@@ -907,44 +902,6 @@ repeated:
   FIELD EXCEPTIONS, 1 << 1
   RUN
   NOTE_FIELD QUALIFICATION
-%macro SEND_TO_SELF 1       ; by physical destination, which is 0
-  mov dword [apic + 0x310], 0
-  mov dword [apic + 0x300], %1
-%endmacro
-INIT equ 0x4500
-SIPI equ 0x4600
-  BEGIN init_waits_in_root
-  SIMPLE_GUEST
-  SEND_TO_SELF INIT
-  nop
-  RUN
-  NOTE_FIELD QUALIFICATION
-  NOTE_RIP simple
-  RUN                       ; it has gone
-  BEGIN init_from_guest
-  GUEST
-    SEND_TO_SELF INIT
-init_sent:
-    nop
-    cpuid
-  END_GUEST
-  RUN
-  NOTE_FIELD QUALIFICATION
-  mov eax, G_RIP
-  vmread rax, rax
-  cmp eax, init_sent
-  sete al
-  movzx eax, al
-  NOTE eax
-  BEGIN init_in_hlt
-  SLEEPING_GUEST
-  SEND_TO_SELF INIT
-  RUN
-  NOTE_FIELD ACTIVITY
-  BEGIN sipi_is_lost
-  SIMPLE_GUEST
-  SEND_TO_SELF SIPI | 0x9a
-  RUN
   FINISH
 
 simple:
