@@ -11,6 +11,7 @@ TABLE
   TEST init_waits_in_root, EXIT(E_INIT), 0, 0, EXIT(E_CPUID)
   TEST init_from_guest, EXIT(E_INIT), 0, 1
   TEST init_in_hlt, EXIT(E_INIT), 1
+  TEST init_before_timer, EXIT(E_INIT)
   TEST sipi_is_lost, EXIT(E_CPUID)
 END_TABLE
 
@@ -59,6 +60,12 @@ init_sent:
   SEND_TO_SELF INIT
   RUN
   NOTE_FIELD ACTIVITY
+  BEGIN init_before_timer
+  SIMPLE_GUEST
+  ALSO PIN, 1 << 6
+  FIELD PREEMPTION, 0
+  SEND_TO_SELF INIT
+  RUN
   BEGIN sipi_is_lost
   SIMPLE_GUEST
   SEND_TO_SELF SIPI | 0x9a
