@@ -50,6 +50,13 @@ describe("baremetal: random VMCSs", () => {
     });
 });
 
+// Nothing goes by who writes a VMCS, or how: the checks, exits and qualifications are those of its fields.
+test("baremetal: the order in which fields are written does not matter", () => {
+  const [usual, permuted] = [false, true].map((order) => runRounds(engines.Matryoshka, 0, { permuted: order }).map(shortly));
+  assert.equal(usual.length, portion);
+  assert.deepEqual(permuted, usual);
+});
+
 // Every exit reason that this processor raises is raised by a program whose every row has passed, and so was expected there; and
 // no other is.
 test("baremetal: every exit reason has a case", () => {
@@ -68,7 +75,7 @@ test("baremetal: every exit reason has a case", () => {
       ], { input: "", timeout: 60_000 });
       for (const line of readFileSync(trace, "utf8").trim().split("\n")) {
         const { kind, reason } = JSON.parse(line);
-        if (kind !== "entry") seen.add(reason);
+        if (kind !== "entry" && reason !== undefined) seen.add(reason);
       }
     }
   } finally {
@@ -76,7 +83,7 @@ test("baremetal: every exit reason has a case", () => {
   }
   assert.deepEqual(raised.filter(({ name, number }) => !seen.has(number) && !elsewhere.includes(name)), [], "reasons without a case");
   const known = new Set(raised.map(({ number }) => number));
-  assert.deepEqual([...seen].filter((reason) => reason < 0xff00 && !known.has(reason)), [], "reasons that the table does not have as raised");
+  assert.deepEqual([...seen].filter((reason) => !known.has(reason)), [], "reasons that the table does not have as raised");
 });
 
 // The last bytes of a ROM: 16-bit code at the reset vector.

@@ -311,6 +311,19 @@ TEST_CASE("VMX: a storm of exits costs each its tick, and the run ends when it s
   CHECK(b.cpu.vmx.trace.exits[static_cast<unsigned>(Reason::hlt)] > 20'000);
 }
 
+TEST_CASE("VMX: an exit with long lists costs as much time as they are long", "[vmx]") {
+  VmxBench b;
+  set(b.cpu, Control::primary_hlt_exiting);
+  constexpr uint64_t list = 0x400000, length = 512;
+  for (uint64_t i = 0; i < length; ++i) b.put(list + 16 * i, uint64_t{0xc0000081});
+  for (auto [address, count] : {std::pair{Field::exit_msr_store, Field::exit_msr_store_count},
+                                {Field::exit_msr_load, Field::exit_msr_load_count},
+                                {Field::entry_msr_load, Field::entry_msr_load_count}})
+    write(b.cpu, address, list), write(b.cpu, count, length);
+  b.run(3 * length);
+  CHECK(b.cpu.vmx.trace.exits[static_cast<unsigned>(Reason::hlt)] == 1);
+}
+
 TEST_CASE("VMX: more regions than the processor keeps become current, one after the other", "[vmx]") {
   VmxBench b;
   constexpr uint64_t regions = 0x400000;

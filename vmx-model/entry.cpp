@@ -1,5 +1,6 @@
 // VM entry, step by step as "VM Entries" tells it: checks of the instruction, of controls and host state, of guest state; loading
 // of guest state; the MSR-load area. The event to inject is the processor's business, which asks for it afterwards.
+#include "cpu/charges.h"
 #include "vmx-model/vmx.h"
 
 namespace matryoshka::vmx {
@@ -201,6 +202,7 @@ bool Vmx::load_msrs(Field address, Field count, bool is_entry, uint32_t& failed)
   for (uint32_t i = 0; i < field(count); ++i) {
     MsrEntry entry;
     failed = i + 1;
+    clock_.ticks += listed_msr_charge;
     if (i == most_listed_msrs) return false;
     if (!memory_.read(field(address) + i * sizeof entry, &entry, sizeof entry)) return false;
     if (entry.reserved != 0 || !may_list(entry.number)) return false;

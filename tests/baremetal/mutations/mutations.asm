@@ -6,7 +6,8 @@
 ; OUTCOME is FA11xxxx for VMfail, 8000xxxx and the qualification for an entry that fails late; otherwise the exit reason, the
 ; qualification, the interruption and the vectoring information, and "+ FIELD VALUE" for each field of the guest's state that is
 ; another than before the entry. All numbers are hexadecimal. What a round does follows from SEED and its number alone, so it can
-; be repeated by itself: nasm -D SEED=1 -D FIRST=123 -D ROUNDS=1.
+; be repeated by itself: nasm -D SEED=1 -D FIRST=123 -D ROUNDS=1. With -D PERMUTED the fields of each VMCS are written once more, in
+; another order each time, before it is tried; which must not matter.
 ;
 ; A guest that was entered does not run wild: either the VMX-preemption timer is 0, so that it leaves before its first
 ; instruction, or that is CPUID and nothing was changed by which it is found.
@@ -33,6 +34,8 @@ good_cr4    equ 0x28028
 good_efer   equ 0x28030
 host_pointers equ 0x28040   ; GDTR, IDTR
 before      equ 0x28100     ; the fields that are printed if they change
+written     equ 0x28800     ; with PERMUTED all of them
+gates32     equ 0x29000     ; the IDT of 32-bit guests
 
 ; Bits of SHAPE behind the kind
 WITH_BITMAPS equ 8
@@ -165,6 +168,10 @@ fields:
   CHANGED H_SYSENTER_EIP
   CHANGED H_RIP, HOST_ADDRESS
 field_count equ ($ - fields) / 4
+  CHANGED PREEMPTION        ; these stay as they are
+  CHANGED G_PDPTE0 + 4
+  CHANGED G_PDPTE0 + 6
+all_field_count equ ($ - fields) / 4
 
 align 8, db 0
 edges: dq 0, 1, 2, 3, 7, 0xff, 0xfff, 0x1000, 0xffff, 0x10000, 0x7fffffff, 0x80000000, 0xffffffff, 0x100000000, 0x7fffffffff
@@ -223,6 +230,13 @@ main:
   mov eax, ((ORIGIN >> 4) << 16) | OFFSET16(real_cpuid)
   mov ecx, 256
   rep stosd
+  mov edi, gates32
+  mov ecx, 128
+.gate:
+  mov dword [rdi], GATE_LOW(CODE32, ADDRESS(guest_code))
+  mov dword [rdi + 4], GATE_HIGH(ADDRESS(guest_code), R_INT32, 0)
+  add edi, 8
+  loop .gate
   mov dword [round], FIRST
 .round:
   call one_round
@@ -288,6 +302,9 @@ one_round:
   mov al, '='
   call print_character
   call print_space
+%ifdef PERMUTED
+  call write_anew
+%endif
   call remember_state
   call enter_guest
   push rax
@@ -364,7 +381,7 @@ random_below:               ; ECX: to RAX
 ; ---- The six kinds
 
 long_guest:
-  mov eax, cpuid64
+  mov eax, guest_code
   jmp fresh_guest
 ept_guest:
   call long_guest
@@ -377,6 +394,7 @@ guest32:
   TABLES_32
   ALSO G_CR4, 0x10
   FIELD G_CR3, page_directory
+  FIELD G_IDTR, gates32
   ret
 real_guest:
   call long_guest
@@ -387,6 +405,7 @@ v86_guest:
   TABLES_32
   ALSO G_CR4, 0x10
   FIELD G_CR3, page_directory
+  FIELD G_IDTR, gates32
   jmp make_v86
 pae_guest:
   call long_guest
@@ -396,12 +415,13 @@ pae_guest:
   USE_EPT
   ALSO G_CR4, 0x20
   FIELD G_CR3, PAE_TABLE
+  FIELD G_IDTR, gates32
   FIELD G_PDPTE0, page_directory + 1
   FIELD G_PDPTE0 + 2, 0
   FIELD G_PDPTE0 + 4, 0
   FIELD G_PDPTE0 + 6, 0
   ret
-cpuid64:
+guest_code:                    ; the same in every mode
   cpuid
 
 add_features:
@@ -580,6 +600,49 @@ changed_value:              ; of RSI, for the field at EBX: to RAX
 align 8, db 0
 ways: dq changed_value.one_bit, changed_value.one_bit, changed_value.one_bit, changed_value.two_bits, changed_value.edge
   dq changed_value.small, changed_value.near, changed_value.shifted
+
+%ifdef PERMUTED
+; The same VMCS, whose fields are written in another order each time.
+STRIDE equ 89
+%if all_field_count % STRIDE == 0
+  %error "the stride must lead to every field"
+%endif
+write_anew:
+  mov ebx, fields
+  mov edi, written
+.read:
+  movzx eax, word [rbx]
+  vmread rax, rax
+  mov [rdi], rax
+  add ebx, 4
+  add edi, 8
+  cmp ebx, fields + 4 * all_field_count
+  jb .read
+  vmclear [vmcs_a_pointer]
+  mov edi, vmcs_a + 4
+  mov ecx, 0xffc / 4
+  xor eax, eax
+  rep stosd
+  vmclear [vmcs_a_pointer]
+  vmptrld [vmcs_a_pointer]
+  mov eax, [round]
+  xor edx, edx
+  mov ecx, all_field_count
+  div ecx
+  mov ebx, all_field_count
+.write:
+  movzx ecx, word [fields + 4 * rdx]
+  mov rax, [written + 8 * rdx]
+  vmwrite rcx, rax
+  add edx, STRIDE
+  cmp edx, all_field_count
+  jb .within
+  sub edx, all_field_count
+.within:
+  dec ebx
+  jnz .write
+  ret
+%endif
 
 ; ---- Reports
 

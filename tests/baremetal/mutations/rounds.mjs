@@ -116,7 +116,8 @@ export function explain(ours, theirs) {
 }
 
 // The rounds from `first` on, as an engine sees them.
-export function runRounds(engine, first, count = portion, seed = 1) {
-  const image = assembleFile("mutations/mutations", `mutations-${first}`, ["-D", `FIRST=${first}`, "-D", `ROUNDS=${count}`, "-D", `SEED=${seed}`]);
+export function runRounds(engine, first, { count = portion, seed = 1, permuted = false } = {}) {
+  const options = [`FIRST=${first}`, `ROUNDS=${count}`, `SEED=${seed}`, ...(permuted ? ["PERMUTED"] : [])];
+  const image = assembleFile("mutations/mutations", `mutations-${options.join("-")}`, options.flatMap((option) => ["-D", option]));
   return roundsOf(output(engine, image));
 }
