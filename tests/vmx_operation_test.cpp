@@ -241,6 +241,20 @@ TEST_CASE("VMX: a breakpoint is pending at an entry only if it was enabled", "[v
   }
 }
 
+TEST_CASE("VMX: an injected #DB leaves DR7.GD alone", "[vmx]") {
+  for (uint64_t info : {0x80000301, 0x80000501}) {
+    VmxBench b;
+    set(b.cpu, Control::primary_hlt_exiting);  // the handlers halt
+    set(b.cpu, Control::entry_load_debug_controls), set(b.cpu, Control::exit_save_debug_controls);
+    write(b.cpu, Field::guest_dr7, 0x2400);
+    write(b.cpu, Field::entry_interruption_info, info), write(b.cpu, Field::entry_instruction_length, 1);
+    b.run(6);
+    REQUIRE(b.in_host());
+    CHECK(read(b.cpu, Field::guest_rip) == b.handler(DB_vector));
+    CHECK(read(b.cpu, Field::guest_dr7) == 0x2400);
+  }
+}
+
 // ---- Hostile hypervisors
 
 TEST_CASE("VMX: regions where there is no memory are refused", "[vmx]") {
