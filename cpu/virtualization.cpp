@@ -56,6 +56,7 @@ void Processor::enter_guest(bool launch) {
     const bool by_software = event.by_program() || event.kind == EventKind::software_one;
     if (by_software) event.length = injected.length;
     if (event.kind == EventKind::nmi) state.nmi_blocked = true;
+    state.activity = Activity::active;  // also if delivery comes to nothing
     // "Delivery of Pending Debug Exceptions after VM Entry": only a software event behind a MOV SS leaves them pending.
     if (!(event.by_program() && state.mov_ss_shadow)) state.pending_debug = 0;
     const uint64_t transitions = vmx.transitions();

@@ -255,6 +255,20 @@ TEST_CASE("VMX: an injected #DB leaves DR7.GD alone", "[vmx]") {
   }
 }
 
+TEST_CASE("VMX: an injected event wakes the guest, even one that cannot be delivered", "[vmx]") {
+  for (uint64_t activity : {1, 2}) {
+    VmxBench b;
+    write(b.cpu, Field::guest_activity, activity);
+    write(b.cpu, Field::guest_idtr_limit, 0);
+    write(b.cpu, Field::exception_bitmap, 1 << GP_vector);
+    write(b.cpu, Field::entry_interruption_info, 0x80000202);
+    b.run(6);
+    REQUIRE(b.in_host());
+    CHECK(read(b.cpu, Field::vectoring_info) == 0x80000202);
+    CHECK(read(b.cpu, Field::guest_activity) == 0);
+  }
+}
+
 // ---- Hostile hypervisors
 
 TEST_CASE("VMX: regions where there is no memory are refused", "[vmx]") {
