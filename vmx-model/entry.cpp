@@ -148,8 +148,8 @@ void Vmx::load_guest_blocking() {
   state_.pending_debug = debug_pending_at_entry();
 }
 
-// "Delivery of Pending Debug Exceptions after VM Entry": there are some if a step is pending or a breakpoint that was enabled. The
-// mark of the second is kept, since there may be one of which no bit tells.
+// "Delivery of Pending Debug Exceptions after VM Entry": there are some if a step is pending or a breakpoint that was enabled.
+// The mark of the second is kept, since there may be one of which no bit tells.
 uint64_t Vmx::debug_pending_at_entry() const {
   const uint64_t pending = field(Field::guest_pending_debug);
   if (state_.activity == Activity::shutdown || state_.activity == Activity::wait_for_sipi) return 0;

@@ -12,6 +12,7 @@ TABLE
   TEST init_from_guest, EXIT(E_INIT), 0, 1
   TEST init_in_hlt, EXIT(E_INIT), 1
   TEST init_before_timer, EXIT(E_INIT)
+  TEST init_before_trap, EXIT(E_INIT)
   TEST sipi_is_lost, EXIT(E_CPUID)
 END_TABLE
 
@@ -64,6 +65,11 @@ init_sent:
   SIMPLE_GUEST
   ALSO PIN, 1 << 6
   FIELD PREEMPTION, 0
+  SEND_TO_SELF INIT
+  RUN
+  BEGIN init_before_trap
+  SIMPLE_GUEST
+  FIELD INJECT, (1 << 31) | (7 << 8)
   SEND_TO_SELF INIT
   RUN
   BEGIN sipi_is_lost
