@@ -370,13 +370,14 @@ TEST_CASE("VMX: more regions than the processor keeps become current, one after 
 // ---- What a fuzzer has found on the way
 
 TEST_CASE("strings: a REP STOS that overwrites itself is fetched again, wherever its portion ends", "[traps]") {
-  for (unsigned step : {1u, 3u, 1000u}) {
-    CpuBench b(Mode::protected16);
-    b.cpu.state.gpr[RDI] = 0x0ffc, b.cpu.state.gpr[RCX] = 20, b.cpu.state.gpr[RAX] = 0x9090;
-    b.code("f3 ab");  // at 1000h: the second word that is stored is these two bytes
-    for (uint64_t end = b.clock.ticks + 10; b.clock.ticks < end;) b.cpu.run(std::min(end, b.clock.ticks + step));
-    INFO(step);
-    CHECK(b.cpu.state.gpr[RCX] == 17);
-    CHECK(b.cpu.state.rip == 0x100c);  // two NOPs, and five ADDs of two bytes
-  }
+  for (uint64_t count : {3, 20})
+    for (unsigned step : {1u, 3u, 1000u}) {
+      CpuBench b(Mode::protected16);
+      b.cpu.state.gpr[RDI] = 0x0ffc, b.cpu.state.gpr[RCX] = count, b.cpu.state.gpr[RAX] = 0x9090;
+      b.code("f3 ab");  // at 1000h: the third word that is stored is these two bytes
+      for (uint64_t end = b.clock.ticks + 10; b.clock.ticks < end;) b.cpu.run(std::min(end, b.clock.ticks + step));
+      INFO(count << " in steps of " << step);
+      CHECK(b.cpu.state.gpr[RCX] == count - 3);
+      CHECK(b.cpu.state.rip == 0x100c);  // two NOPs, and five ADDs of two bytes
+    }
 }
