@@ -10,6 +10,5 @@ constexpr uint64_t port_charge = 500;       // IN and OUT: about what an access 
 constexpr uint64_t port_burst_charge = 20;  // each iteration of a repeated INS or OUTS, which waits for nothing
 constexpr uint64_t pause_charge = 140;      // as on recent processors
 constexpr uint64_t rdtsc_charge = 40;
-constexpr uint64_t listed_msr_charge = 1;  // each MSR in the lists of VM entries and exits, which may have 512
 
 }  // namespace matryoshka

@@ -1,6 +1,5 @@
 // VM entry, step by step as "VM Entries" tells it: checks of the instruction, of controls and host state, of guest state; loading
 // of guest state; the MSR-load area. The event to inject is the processor's business, which asks for it afterwards.
-#include "cpu/charges.h"
 #include "vmx-model/vmx.h"
 
 namespace matryoshka::vmx {
@@ -202,7 +201,7 @@ bool Vmx::load_msrs(Field address, Field count, bool is_entry, uint32_t& failed)
   for (uint32_t i = 0; i < field(count); ++i) {
     MsrEntry entry;
     failed = i + 1;
-    clock_.ticks += listed_msr_charge;
+    clock_.ticks += ticks_per_listed_msr;
     if (i == most_listed_msrs) return false;
     if (!memory_.read(field(address) + i * sizeof entry, &entry, sizeof entry)) return false;
     if (entry.reserved != 0 || !may_list(entry.number)) return false;

@@ -1,6 +1,5 @@
 // VM exit, step by step as "VM Exits" tells it: what is recorded, what is saved of the guest, the MSR-store area, the host's
 // state, the MSR-load area.
-#include "cpu/charges.h"
 #include "vmx-model/vmx.h"
 
 namespace matryoshka::vmx {
@@ -143,7 +142,7 @@ void Vmx::save_guest_state(const ExitRecord& r) {
 // "Saving MSRs"
 bool Vmx::store_msrs() {
   for (uint32_t i = 0; i < field(Field::exit_msr_store_count); ++i) {
-    clock_.ticks += listed_msr_charge;
+    clock_.ticks += ticks_per_listed_msr;
     if (i == most_listed_msrs) return false;
     const uint64_t at = field(Field::exit_msr_store) + 16 * uint64_t{i};
     uint32_t head[2];
