@@ -158,8 +158,9 @@ void Processor::code_written(uint64_t page, uint64_t granules) {
   uint64_t used = blocks_.drop_written(page, granules);
   if (regions_) used |= regions_->drop_written(page, granules);
   memory.forget_code(page, ~used);
-  // It may be the running region's own code.
-  if (in_region_) attention_ = true;
+  // It may be the running region's own code, or a repeated string instruction that overwrites itself: that is fetched again, as
+  // wherever else its portion may end.
+  attention_ = true;
 }
 void Processor::drop_write_tags(uint64_t page) { mmu.withhold_writes(page); }
 

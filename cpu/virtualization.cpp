@@ -56,6 +56,7 @@ void Processor::enter_guest(bool launch) {
     const bool by_software = event.by_program() || event.kind == EventKind::software_one;
     if (by_software) event.length = injected.length;
     if (event.kind == EventKind::nmi) state.nmi_blocked = true;
+    state.activity = Activity::active;  // also if delivery comes to nothing
     // "Delivery of Pending Debug Exceptions after VM Entry": only a software event behind a MOV SS leaves them pending.
     if (!(event.by_program() && state.mov_ss_shadow)) state.pending_debug = 0;
     const uint64_t transitions = vmx.transitions();
@@ -162,16 +163,17 @@ bool Processor::service_guest_exits() {
     leave_guest(record);
     return true;
   };
-  const bool asleep = state.activity != Activity::active, waits = state.activity == Activity::wait_for_sipi;
+  // "Other Causes of VM Exits": the wait-for-SIPI state blocks all but SIPIs, also INIT signals; elsewhere a SIPI is lost.
+  if (state.activity == Activity::wait_for_sipi) {
+    if (!sipi_requested_) return false;
+    sipi_requested_ = false;
+    return leave(Reason::sipi, Cause::unconditional, 0, sipi_vector_);
+  }
+  const bool asleep = state.activity != Activity::active;
   if (vmx.take_tpr_exit()) return leave(Reason::tpr_below_threshold, Cause::tpr_threshold);
   if (init_requested_) {
     init_requested_ = false;
     return leave(Reason::init_signal, Cause::unconditional);
-  }
-  if (waits) {
-    if (!sipi_requested_) return false;
-    sipi_requested_ = false;
-    return leave(Reason::sipi, Cause::unconditional, 0, sipi_vector_);
   }
   if (vmx.mtf_due()) return leave(Reason::monitor_trap_flag, Control::primary_monitor_trap_flag);
   if (state.pending_debug && !state.mov_ss_shadow) return false;  // first, as ever

@@ -144,7 +144,15 @@ void Vmx::load_guest_blocking() {
   saved_.host_nmi_blocked = state_.nmi_blocked;
   state_.nmi_blocked = blocking >> 3 & 1;
   state_.activity = static_cast<Activity>(field(Field::guest_activity) & 3);
-  state_.pending_debug = field(Field::guest_pending_debug) & (dr6::BS | 15);
+  state_.pending_debug = debug_pending_at_entry();
+}
+
+// "Delivery of Pending Debug Exceptions after VM Entry": there are some if a step is pending or a breakpoint that was enabled.
+// The mark of the second is kept, since there may be one of which no bit tells.
+uint64_t Vmx::debug_pending_at_entry() const {
+  const uint64_t pending = field(Field::guest_pending_debug);
+  if (state_.activity == Activity::shutdown || state_.activity == Activity::wait_for_sipi) return 0;
+  return pending & (dr6::BS | enabled_breakpoint) ? pending & (dr6::BS | enabled_breakpoint | 15) : 0;
 }
 
 void Vmx::select_world(uint64_t left) {
@@ -193,6 +201,7 @@ bool Vmx::load_msrs(Field address, Field count, bool is_entry, uint32_t& failed)
   for (uint32_t i = 0; i < field(count); ++i) {
     MsrEntry entry;
     failed = i + 1;
+    clock_.ticks += ticks_per_listed_msr;
     if (i == most_listed_msrs) return false;
     if (!memory_.read(field(address) + i * sizeof entry, &entry, sizeof entry)) return false;
     if (entry.reserved != 0 || !may_list(entry.number)) return false;

@@ -37,7 +37,8 @@ void Vmx::serialize(Archive& ar) {
   ar.require(!saved_.non_root || saved_.on, "the saved processor runs a guest outside of VMX operation");
   ar.require(saved_.current == no_pointer || vmcses_.find(saved_.current), "the saved processor's current VMCS is not active");
   ar.require(!saved_.non_root || saved_.current != no_pointer, "the saved processor runs a guest without a VMCS");
-  current_ = ar.ok() && saved_.current != no_pointer ? vmcses_.find(saved_.current) : nullptr;
+  if (!ar.ok()) saved_ = {};  // a refused state is thrown away; until then it runs no guest
+  current_ = saved_.current != no_pointer ? vmcses_.find(saved_.current) : nullptr;
 }
 
 void Vmx::after_load() {

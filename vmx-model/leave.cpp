@@ -7,7 +7,7 @@ namespace matryoshka::vmx {
 namespace {
 
 // "VMX Aborts": the indicators.
-enum AbortIndicator : uint32_t { saving_msrs = 1, host_pdptes = 2, loading_msrs = 4 };
+enum AbortIndicator : uint32_t { saving_msrs = 1, host_pdptes = 2, loading_msrs = 4, from_ia32e_mode = 6 };
 
 }  // namespace
 
@@ -35,6 +35,8 @@ void Vmx::leave_guest(const ExitRecord& record) {
   if (by_nmi) state_.nmi_blocked = true;
 
   if (!store_msrs()) return abort(saving_msrs);
+  // The guest has gone there by itself; an entry would not have let it.
+  if (state_.long_mode() && !current_->has(Control::exit_host_address_space_size)) return abort(from_ia32e_mode);
   mmu_.leave_guest();
   load_host_state();
   finish_host_load();
@@ -127,8 +129,7 @@ void Vmx::save_guest_state(const ExitRecord& r) {
   // "Saving Non-Register State"
   put(Field::guest_activity, static_cast<uint64_t>(s.activity));
   put(Field::guest_interruptibility, uint64_t{s.sti_shadow} | uint64_t{s.mov_ss_shadow} << 1 | uint64_t{s.nmi_blocked} << 3);
-  constexpr uint64_t enabled_breakpoint = 1 << 12;
-  const uint64_t pending = s.pending_debug & (dr6::BS | 15);
+  const uint64_t pending = s.pending_debug & (dr6::BS | enabled_breakpoint | 15);
   put(Field::guest_pending_debug, pending | (pending & 15 ? enabled_breakpoint : 0));
   if (v.has(Control::exit_save_preemption_timer)) {
     const uint64_t now = timer_units();
@@ -141,6 +142,7 @@ void Vmx::save_guest_state(const ExitRecord& r) {
 // "Saving MSRs"
 bool Vmx::store_msrs() {
   for (uint32_t i = 0; i < field(Field::exit_msr_store_count); ++i) {
+    clock_.ticks += ticks_per_listed_msr;
     if (i == most_listed_msrs) return false;
     const uint64_t at = field(Field::exit_msr_store) + 16 * uint64_t{i};
     uint32_t head[2];

@@ -154,6 +154,8 @@ class Vmx final : private ApicAccessTarget {
  private:
   // What IA32_VMX_MISC recommends as the most. The manual leaves open what comes of more; here the first one too many fails.
   static constexpr uint32_t most_listed_msrs = 512;
+  // So that a storm of exits with long lists is no heavier on the page than other guests are.
+  static constexpr uint64_t ticks_per_listed_msr = 1;
 
   struct Saved {
     bool on = false, non_root = false;
@@ -178,6 +180,7 @@ class Vmx final : private ApicAccessTarget {
   void load_guest_state();
   void load_guest_segments();
   void load_guest_blocking();
+  uint64_t debug_pending_at_entry() const;
   void select_world(uint64_t left);
   void start_timer();
   bool load_msrs(Field address, Field count, bool is_entry, uint32_t& failed);
@@ -194,6 +197,7 @@ class Vmx final : private ApicAccessTarget {
   uint64_t timer_units() const { return clock_.now() >> Capabilities::timer_rate; }
   void check_tpr();
 
+  static constexpr uint64_t enabled_breakpoint = 1 << 12;  // in the pending debug exceptions
   // Bits of CR0 that no entry or exit changes: ET, CD, NW, and what does not exist.
   static constexpr uint64_t cr0_kept = 0x7ffaffd0;
   // The segment registers as rows of fields have them.

@@ -61,8 +61,10 @@ bool repeat(Processor& cpu, const Op& op, Iteration iteration) {
   bool enough = false;
   while (!enough) {
     uint64_t count = x.get(RCX);
+    // Also behind the last iteration, as where the ticks end there; but a single step over it is one over the instruction.
+    if (spent != 0 && cpu.attention_wanted() && !(count == 0 && cpu.stepping())) return cpu.again(op, 0);
     if (count == 0) break;
-    if (spent == allowed || (spent != 0 && cpu.attention_wanted())) return cpu.again(op, 0);
+    if (spent == allowed) return cpu.again(op, 0);
     done = 0;
     Step step = iteration(x, std::min(count, allowed - spent), done);
     spent += done;

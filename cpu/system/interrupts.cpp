@@ -151,7 +151,8 @@ bool attempt(Processor& cpu, const Event& e, bool& committed) {
   if (!(s.protected_mode() ? attempt_protected(cpu, e, committed) : attempt_real(cpu, e))) return false;
   s.activity = Activity::active;
   s.sti_shadow = s.mov_ss_shadow = false;
-  if (e.vector == DB_vector) s.dr7 &= ~dr7::GD;
+  // One that a VM entry injects leaves the debug registers to the host.
+  if (e.vector == DB_vector && !e.injected) s.dr7 &= ~dr7::GD;
   ++cpu.events_delivered;
   return true;
 }

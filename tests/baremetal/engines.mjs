@@ -12,10 +12,11 @@ const images = fileURLToPath(new URL("../../build/baremetal", import.meta.url));
 export const programs = readdirSync(folder).filter((name) => name.endsWith(".asm")).map((name) => basename(name, ".asm")).sort();
 
 // The ROM image of a program; throws with what nasm has to say.
-export function assemble(program) {
+export const assemble = (program) => assembleFile(program, program);
+export function assembleFile(source, name, options = []) {
   mkdirSync(images, { recursive: true });
-  const image = join(images, `${program}.bin`);
-  const { status, stderr, error } = spawnSync("nasm", ["-f", "bin", "-I", folder, "-o", image, join(folder, `${program}.asm`)], { encoding: "utf8" });
+  const image = join(images, `${name}.bin`);
+  const { status, stderr, error } = spawnSync("nasm", ["-f", "bin", "-I", folder, ...options, "-o", image, join(folder, `${source}.asm`)], { encoding: "utf8" });
   if (error) throw new Error(`nasm cannot be run: ${error.message}. It is in setup/packages-test.txt.`);
   if (status !== 0) throw new Error(stderr);
   return image;
@@ -30,7 +31,7 @@ const ours = (...engine) => (image, place) => {
   const output = join(place, "out");
   run(matryoshka, [
     ...engine, "-cpu", "matryoshka,+monitor", "-bios", image, "-m", "64", "-serial", "none", "-debugcon", `file:${output}`,
-    "-device", "isa-debug-exit,iobase=0xf4", "--max-instructions", "300M",
+    "-device", "isa-debug-exit,iobase=0xf4", "--max-instructions", "3000M",
   ]);
   return readFileSync(output, "latin1");
 };
@@ -68,24 +69,28 @@ function bochs(image, place) {
 export const lockstep = ours("--engine", "verify", "--jit-after", "1");
 export const engines = { "Matryoshka": ours("--native"), "Matryoshka (wasm)": ours(), "Matryoshka (wasm, all compiled)": ours("--jit-after", "1"), "Bochs 2.7": bochs, "QEMU TCG": qemu };
 
-// Every test that the program's table names, with what the engine's lines say: { name, outcome, noted, expected }.
-export function runProgram(program, engine, image = assemble(program)) {
+// What an image prints on an engine.
+export function output(engine, image) {
   const place = mkdtempSync(join(tmpdir(), "baremetal-"));
-  let output;
   try {
-    output = engine(image, place);
+    return engine(image, place);
   } finally {
     rmSync(place, { recursive: true, force: true });
   }
+}
+
+// Every test that the program's table names, with what the engine's lines say: { name, outcome, noted, expected }.
+export function runProgram(program, engine, image = assemble(program)) {
+  const text = output(engine, image);
   const lines = new Map();
-  for (const [, name, outcome, rest = ""] of output.matchAll(/(?:^|\n)(\w+): (PASS|FAIL|SKIP)(.*)(?=\n)/g)) {
+  for (const [, name, outcome, rest = ""] of text.matchAll(/(?:^|\n)(\w+): (PASS|FAIL|SKIP)(.*)(?=\n)/g)) {
     const [noted, expected = ""] = rest.replace(/^ noted/, "").split(" expected");
     lines.set(name, { name, outcome, noted: noted.trim(), expected: expected.trim() });
   }
   // Programs whose tests all have one shape name them by a macro of their own, which comes to TEST in the end.
   const table = readFileSync(join(folder, `${program}.asm`), "utf8").matchAll(/^ *(?:TEST|CHECK|CASE) (\w+)/gm);
   const tests = [...table].map(([, name]) => lines.get(name) ?? { name, outcome: "FAIL", noted: "no answer", expected: "" });
-  return { tests, output };
+  return { tests, output: text };
 }
 
 // F00D0000 and the like, as the tables write them.

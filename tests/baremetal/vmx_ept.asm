@@ -41,7 +41,9 @@ second_pml4 equ 0x50000     ; another tree, of four pages
   CASE x_execute, X, X | WB, RAN
   CASE w_read, R, W | WB, MISCONFIGURED
   CASE w_write, W, W | WB, MISCONFIGURED
+  CASE w_execute, X, W | WB, MISCONFIGURED
   CASE wx_read, R, W | X | WB, MISCONFIGURED
+  CASE wx_write, W, W | X | WB, MISCONFIGURED
   CASE wx_execute, X, W | X | WB, MISCONFIGURED
 ; memory types and reserved bits
   CASE type_uncacheable, R, R | (0 << 3), RAN
@@ -135,6 +137,7 @@ TABLE
   TEST invvpid_address, RAN, 0x11111111, RAN, 0x22222222
   TEST invvpid_single, RAN, 0x11111111, RAN, 0x22222222
   TEST invvpid_all, RAN, 0x11111111, RAN, 0x22222222
+  TEST invvpid_keep_globals, RAN, 0x11111111, RAN, 0x22222222
   TEST guest_invlpg, RAN, 0x22222222
   TEST guest_cr3, RAN, 0x22222222
 END_TABLE
@@ -427,6 +430,7 @@ entry_of_idt equ ept_pt + 8 * (guest_idt >> 12)
   INVVPID_GUEST invvpid_address, 0, page_a, 4
   INVVPID_GUEST invvpid_single, 1, 0, 5
   INVVPID_GUEST invvpid_all, 2, 0, 6
+  INVVPID_GUEST invvpid_keep_globals, 3, 0, 7
 %macro GUEST_FLUSHES 2+     ; the guest changes its own table
   BEGIN %1
   GUEST

@@ -49,6 +49,14 @@ TABLE
   TEST vectoring_error_code, EXIT(E_EXCEPTION), 0x80000b0d, 0x80000b0e, 2
   TEST vectoring_nmi, EXIT(E_EXCEPTION), 0x80000b0d, IN_IDT(2) | EXTERNAL, 0x80000202
   TEST vectoring_again, EXIT(E_EXCEPTION), HANDLED(0x21), 2
+; the same for each type, repaired and injected again: vector, what is on the stack first
+  TEST again_external, EXIT(E_EXCEPTION), 0x80000021, HANDLED(0x21), 0
+  TEST again_nmi, EXIT(E_EXCEPTION), 0x80000202, HANDLED(2), 0
+  TEST again_exception, EXIT(E_EXCEPTION), 0x80000306, HANDLED(6), 0
+  TEST again_error_code, EXIT(E_EXCEPTION), 0x80000b0b, HANDLED(11), 0x1230
+  TEST again_software, EXIT(E_EXCEPTION), 0x80000421, HANDLED(0x21), 2
+  TEST again_privileged, EXIT(E_EXCEPTION), 0x80000501, HANDLED(1), 1
+  TEST again_software_exception, EXIT(E_EXCEPTION), 0x80000603, HANDLED(3), 1
 ; interrupts
   TEST external_exits, EXIT(E_INTERRUPT), 0, 0
   TEST external_acknowledged, EXIT(E_INTERRUPT), 0x80000035, 0
@@ -72,6 +80,8 @@ TABLE
 ; activity
   TEST hlt_external, EXIT(E_INTERRUPT), 1
   TEST hlt_external_if, EXIT(E_INTERRUPT), 1
+  TEST hlt_nmi, EXIT(E_EXCEPTION), 0x80000202, 1
+  TEST hlt_nmi_in_guest, HANDLED(2), 0
   TEST hlt_timer, EXIT(E_TIMER), 1
   TEST hlt_window, EXIT(E_INTERRUPT_WINDOW), 1
   TEST hlt_nmi_window, EXIT(E_NMI_WINDOW), 1
@@ -85,6 +95,10 @@ TABLE
   TEST pending_step, EXIT(E_EXCEPTION), 0x80000301, 0x4000, 0
   TEST pending_delivered, HANDLED(1), 0
   TEST pending_discarded, HANDLED(0x21)
+  TEST pending_not_enabled, EXIT(E_CPUID)
+  TEST pending_enabled, EXIT(E_EXCEPTION), 0x80000301, 3
+  TEST pending_mark_alone, EXIT(E_EXCEPTION), 0x80000301, 0
+  TEST pending_in_shutdown, EXIT(E_TIMER), 2
   TEST mov_ss_at_exit, EXIT(E_CPUID), 2
   TEST sti_at_exit, EXIT(E_CPUID), 1
   TEST mov_ss_keeps_step, EXIT(E_CPUID), 2, 0x4000
@@ -336,6 +350,44 @@ int21_at:
   NOTE_VECTOR
   NOTE_STACK_RIP 0, int21_at
 
+; While its gate is not present, delivery is a #NP. That exits, before it could become a double fault with what was delivered.
+%macro AGAIN 4-5 0          ; test, information, length, vector, error code
+  BEGIN %1
+  INJECTING %2, %3, %5
+  ALSO G_RFLAGS, F_IF
+  FIELD EXCEPTIONS, 1 << 11
+  mov byte [guest_idt + 16 * %4 + 5], 0x0e
+  RUN
+  mov byte [guest_idt + 16 * %4 + 5], 0x8e
+  NOTE_FIELD VECTORING
+  mov eax, VECTORING
+  vmread rax, rax
+  mov ecx, INJECT
+  call write_field
+  mov eax, VECTORING_ERROR
+  vmread rax, rax
+  mov ecx, INJECT_ERROR
+  call write_field
+  mov eax, LENGTH
+  vmread rax, rax
+  mov ecx, INJECT_LENGTH
+  call write_field
+  RUN
+  NOTE_VECTOR
+  %if %5
+    NOTE_STACK 0
+  %else
+    NOTE_STACK_RIP 0, simple
+  %endif
+%endmacro
+  AGAIN again_external, 0x21, 0, 0x21
+  AGAIN again_nmi, T_NMI | 2, 0, 2
+  AGAIN again_exception, T_HARDWARE | 6, 0, 6
+  AGAIN again_error_code, T_HARDWARE | WITH_ERROR | 11, 0, 11, 0x1230
+  AGAIN again_software, T_SOFTWARE | 0x21, 2, 0x21
+  AGAIN again_privileged, T_PRIVILEGED | 1, 1, 1
+  AGAIN again_software_exception, T_SOFTWARE_EXCEPTION | 3, 1, 3
+
   BEGIN external_exits      ; whatever the guest's IF
   SIMPLE_GUEST
   ALSO PIN, EXTERNAL_EXITING
@@ -577,6 +629,26 @@ sleeper:
   FIELD EXCEPTIONS, 1 << 1
   RUN
   NOTE_VECTOR
+%macro PENDING_GUEST 2      ; test, what is pending
+  BEGIN %1
+  SIMPLE_GUEST
+  FIELD PENDING_DEBUG, %2
+  FIELD EXCEPTIONS, 1 << 1
+%endmacro
+  PENDING_GUEST pending_not_enabled, 3      ; without bit 12 these are none
+  RUN
+  PENDING_GUEST pending_enabled, 0x1003
+  RUN
+  NOTE_FIELD INTERRUPTION, QUALIFICATION
+  PENDING_GUEST pending_mark_alone, 0x1000
+  RUN
+  NOTE_FIELD INTERRUPTION, QUALIFICATION
+  PENDING_GUEST pending_in_shutdown, 0x4000
+  FIELD ACTIVITY, 2
+  ALSO PIN, TIMER
+  FIELD PREEMPTION, 100
+  RUN
+  NOTE_FIELD ACTIVITY
   BEGIN mov_ss_at_exit
   GUEST
     mov ss, eax
@@ -878,6 +950,32 @@ repeated:
   FIELD EXCEPTIONS, 1 << 1
   RUN
   NOTE_FIELD QUALIFICATION
+%macro BLOCK_NMI 0          ; for us: an NMI exits
+  UNBLOCK_NMI
+  GUEST
+    NMI_TO_SELF
+    vmcall
+  END_GUEST
+  ALSO PIN, NMI_EXITING
+  call enter_guest
+%endmacro
+  BEGIN hlt_nmi
+  BLOCK_NMI
+  NMI_TO_SELF               ; it waits for the guest
+  SLEEPING_GUEST
+  ALSO PIN, NMI_EXITING
+  RUN
+  UNBLOCK_NMI
+  NOTE_FIELD INTERRUPTION, ACTIVITY
+  BEGIN hlt_nmi_in_guest
+  BLOCK_NMI
+  NMI_TO_SELF
+  SLEEPING_GUEST
+  WITHOUT PIN, NMI_EXITING
+  RUN
+  UNBLOCK_NMI
+  NOTE_VECTOR
+  NOTE_FIELD ACTIVITY
   FINISH
 
 simple:

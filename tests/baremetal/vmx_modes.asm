@@ -3,6 +3,7 @@
 %include "test.inc"
 %include "long.inc"
 %include "vmx.inc"
+%include "vmx_modes.inc"
 
 BAD equ BAD_GUEST
 T_JUMP equ 2 << 30          ; sources of a task switch
@@ -11,9 +12,6 @@ T_IRET equ 1 << 30
 T_GATE equ (3 << 30)
 TASK equ SPARE              ; a TSS of 32 bits, and a task gate
 TASK_GATE equ SPARE + 8
-real_stack_top equ 0x37000
-PAE_TABLE equ guest_pml4
-page_directory equ guest_pml4 + 0x1000
 
 TABLE
 ; unrestricted guest: real mode
@@ -71,14 +69,6 @@ END_TABLE
 
 %macro NOTE_RBX 0
   NOTE_AT [guest_rbx]
-%endmacro
-%macro NOT_LONG 0           ; the guest is not in IA-32e mode
-  WITHOUT ENTRIES, 1 << 9
-  WITHOUT G_CR4, 0x20
-%endmacro
-%macro UNRESTRICTED 0
-  USE_EPT
-  SECONDARY_ALSO 1 << 7
 %endmacro
 %macro REAL_GUEST 0         ; from here to END_GUEST 16-bit code, with CS 1000h and the other bases 0
   GUEST 16
@@ -218,25 +208,6 @@ real_protected:
   FIELD RIGHTS(G_CS), 0xc09b
   RUN
   NOTE_RBX
-%macro TABLES_32 0          ; 4 MiB pages: the second is the first again
-  mov edi, page_directory
-  mov ecx, 1024
-  xor eax, eax
-  rep stosd
-  mov dword [page_directory], 0x87
-  mov dword [page_directory + 4], 0x87
-  mov dword [page_a], 0x55667788
-%endmacro
-%macro TABLES_PAE 0         ; 2 MiB pages; 4 MiB is 0 again
-  mov edi, PAE_TABLE
-  mov ecx, 2048
-  xor eax, eax
-  rep stosd
-  mov dword [PAE_TABLE], page_directory + 1
-  mov dword [page_directory], 0x83
-  mov dword [page_directory + 16], 0x83
-  mov dword [page_a], 0x55667788
-%endmacro
 %macro READS_ALIAS 1
   BEGIN %1
   GUEST32
@@ -476,86 +447,6 @@ real_protected:
   RUN
   NOTE_FIELD QUALIFICATION
   FINISH
-
-; Real mode as after a switch from protected mode, with EPT for want of paging. Its vectors are at 0: INT 21h is handled with EBX.
-make_real:
-  NOT_LONG
-  UNRESTRICTED
-  WITHOUT G_CR0, (1 << 31) | 1
-  mov ecx, G_RIP
-  vmread rax, rcx
-  sub eax, ORIGIN
-  vmwrite rcx, rax
-  FIELD G_CS, ORIGIN >> 4
-  FIELD BASE(G_CS), ORIGIN
-  FIELD G_SS, 0x3000
-  FIELD BASE(G_SS), 0x30000
-  FIELD G_RSP, real_stack_top - 0x30000
-  FIELD G_IDTR, 0
-  FIELD G_IDTR_LIMIT, 0x3ff
-  FIELD G_LDTR, 0
-  mov ebx, G_ES
-.segment:
-  lea ecx, [rbx + G_LIMITS - G_ES]
-  mov eax, 0xffff
-  call write_field
-  lea ecx, [rbx + G_RIGHTS - G_ES]
-  mov eax, 0x93
-  cmp ebx, G_CS
-  jne .data
-  mov eax, 0x9b
-.data:
-  call write_field
-  cmp ebx, G_CS
-  je .next
-  cmp ebx, G_SS
-  je .next
-  mov ecx, ebx
-  xor eax, eax
-  call write_field
-  lea ecx, [rbx + G_BASES - G_ES]
-  xor eax, eax
-  call write_field
-.next:
-  add ebx, 2
-  cmp ebx, G_GS
-  jbe .segment
-  mov dword [4 * 0x21], ((ORIGIN >> 4) << 16) | OFFSET16(real_handler)
-  mov dword [4 * 0x22], ((ORIGIN >> 4) << 16) | OFFSET16(real_cpuid)
-  ret
-bits 16
-real_handler:
-  mov bx, 0x77
-  vmcall
-real_cpuid:
-  cpuid
-bits 64
-default abs
-
-make_v86:
-  mov ecx, G_RIP
-  vmread rax, rcx
-  sub eax, ORIGIN
-  vmwrite rcx, rax
-  mov ebx, G_ES
-.segment:
-  mov ecx, ebx
-  mov eax, ORIGIN >> 4
-  call write_field
-  lea ecx, [rbx + G_BASES - G_ES]
-  mov eax, ORIGIN
-  call write_field
-  lea ecx, [rbx + G_LIMITS - G_ES]
-  mov eax, 0xffff
-  call write_field
-  lea ecx, [rbx + G_RIGHTS - G_ES]
-  mov eax, 0xf3
-  call write_field
-  add ebx, 2
-  cmp ebx, G_GS
-  jbe .segment
-  FIELD G_RFLAGS, F_VM | 2
-  ret
 
 guest_idt32:                ; INT 21h and #UD lead to another task
   mov dword [page_b + 8 * 6], TASK << 16
