@@ -36,7 +36,7 @@ class Inspected : private ProcessorHost {
     CpuModel model;
     std::string error;
     expect(CpuModel::parse("default", model, error), "the default model exists");
-    cpu_ = std::make_unique<Processor>(model, memory_, bus_, clock_, *this);
+    cpu_.reset(new Processor(model, memory_, bus_, clock_, *this));
     cpu_->reset();
     for (uint64_t region : {vmxon_region, vmcs})
       expect(memory_.write(region, &vmx::Capabilities::revision, sizeof vmx::Capabilities::revision), "there is memory");
