@@ -2,7 +2,7 @@
 // are in inspector_tree_test.cpp.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -31,7 +31,7 @@ for file in README layers exits exits-by-reason why why-fail regs vmcs/current/s
   cat $file
 done
 echo "[ls]"
-ls vmcs vmcs/current vmcs/current/vm-exit-information
+ls -1 vmcs vmcs/current vmcs/current/vm-exit-information
 echo "[lengths]"
 for file in README exits why walk/100006; do echo $(stat -c %s $file) $(cat $file | wc -c); done
 echo "[refused]"
@@ -69,7 +69,7 @@ test("a Linux reads what its guest did, and why", () => {
   assert.match(read["why-fail"], /^No VM entry has failed/);
   assert.equal(read["vmcs/current/guest-state/rip"], "0x100006\n");
   assert.equal(read["vmcs/last-exit/guest-state/rip"], "0x100006\n");
-  assert.equal(read["vmcs/current/vm-exit-information/exit-reason"], "0x1  external interrupt\n");
+  assert.equal(read["vmcs/current/vm-exit-information/exit-reason"], "0x1  External interrupt\n");
   assert.match(read["walk/100006"], /^L2 guest:\n[^]*PDE[^]*EPT [^]*linear 0x100006 is physical 0x\w+\n$/);
   assert.equal(read["walk/L2/100006"], read["walk/100006"]);
   assert.match(read["walk/0x40000000000"], /linear 0x40000000000: #PF, for it is not mapped\n$/);
@@ -136,6 +136,13 @@ test("without the option there is no such device", () => {
   assert.match(stdout, /^ls: \/l0: No such file or directory$/m);
 });
 
+test("the homework of the page about VT-x does what it says", () => {
+  const [, script] = /^```\n(#!\/bin\/sh\n[^]*?)^```$/m.exec(readFileSync(path("docs/vmx.md"), "utf8"));
+  writeFileSync(join(folder, "homework.sh"), script);
+  const { stdout } = native("--l0", "-append", "console=ttyS0 quiet cmd=sh,/mnt/share/homework.sh,2>&1");
+  assert.match(stdout, /^1000 exits by CPUID\n {2}cause: HLT exiting \(Primary processor-based VM-execution controls, bit 7\)\nthe guest stood at 0x10\w+\nCMD-EXIT 0$/m);
+});
+
 test("the option stands alone, and not beside a saved machine", () => {
   const { stderr, status } = spawnSync(path("matryoshka"), ["--native", "--load-state", "/nothing", "--l0"], { encoding: "utf8" });
   assert.equal(status, 2);
@@ -150,7 +157,7 @@ ln -s /etc/hostname /tmp/box/link
 cp /mnt/share/inner.sh /tmp/box
 vmm --share l0=/l0 --share box=/tmp/box,rw --append 'cmd=mkdir,/box;mount,-t,9p,box,/box;sh,/box/inner.sh,2>&1' </dev/null
 echo "[after]"
-ls /tmp/box
+ls -1 /tmp/box
 cat /tmp/box/made /tmp/box/deep/moved
 echo "[sentences]"
 vmm --share nothing
