@@ -203,6 +203,17 @@ TEST_CASE("l0: a walk goes through the tables of the current VMCS's guest, or of
     CHECK_FALSE(s.walks(1, name));
 }
 
+TEST_CASE("l0: guests that seem to run each other do not nest for ever", "[hostile]") {
+  Share s;
+  for (unsigned i = 0; i < 1000; ++i) {
+    s.cpu.vmx.vmptrld(i & 1 ? first : another);
+    s.happens(TraceEvent::entry, Reason{}, {});
+    s.happens(TraceEvent::exit, Reason::vmlaunch, Cause::unconditional);
+  }
+  for (const Lane& lane : s.cpu.vmx.trace.lanes().all()) CHECK(lane.depth <= Lanes::deepest);
+  CHECK(s.contents("layers").size() < 4000);
+}
+
 TEST_CASE("l0: nothing can be written or made") {
   Share s;
   REQUIRE(s.walks(1, "why"));

@@ -56,7 +56,9 @@ const native = (...args) => {
     "--share", folder, ...args], { encoding: "utf8", input: "", timeout: 600_000, maxBuffer: 1 << 26 });
   return { ...result, stdout: result.stdout.replaceAll("\r", "") };
 };
-const homework = native("--l0", "-append", cmdline, "--until", "^\\[end\\]", "--max-instructions", "5000M");
+const recording = `${folder}.recording`;  // not in the folder, which is shared
+after(() => rmSync(recording, { force: true }));
+const homework = native("--l0", "-append", cmdline, "--record", recording, "--until", "^\\[end\\]", "--max-instructions", "5000M");
 const read = sections(homework.stdout);
 
 test("a Linux reads what its guest did, and why", () => {
@@ -119,8 +121,15 @@ test("the same bytes as WebAssembly, and the monitor says the same", async () =>
   assert.equal(read["vmcs/current/vm-execution-control/ept-pointer"], `${eptp}\n`);
 });
 
+test("a replay reads the same bytes", () => {
+  const { stdout, status, stderr } = native("--l0", "-append", cmdline, "--until", "^\\[end\\]", "--replay", recording);
+  assert.equal(status, 0, stderr);
+  assert.deepEqual(sections(stdout), read);
+});
+
 test("a snapshot between two reads changes neither", () => {
-  const halves = join(folder, "half.state");
+  const halves = `${folder}.state`;
+  after(() => rmSync(halves, { force: true }));
   const first = native("--l0", "-append", cmdline, "--until", "^\\[why-fail\\]", "--save-state", halves);
   assert.equal(first.status, 0, first.stderr);
   const { stdout, status, stderr } = spawnSync(path("matryoshka"), ["--native", "--load-state", halves, "--until", "^\\[end\\]",
@@ -162,6 +171,7 @@ cat /tmp/box/made /tmp/box/deep/moved
 echo "[sentences]"
 vmm --share nothing
 vmm --share a=/nothing
+vmm --long /bin/true --share a=/tmp
 echo "[read-only]"
 vmm --share box=/tmp/box --append 'cmd=mount,-t,9p,box,/mnt;touch,/mnt/more,2>&1;cat,/mnt/note' </dev/null
 echo "[end]"
@@ -205,6 +215,7 @@ echo "[inner end]"
   assert.equal(found.after, "deep\ninner.sh\nlink\nmade\nnote\ndata\nmore\n");
   assert.match(found.sentences, /^vmm: --share nothing: give a tag and a folder, such as l0=\/l0; and ,rw behind it if the guest may write\.$/m);
   assert.match(found.sentences, /^vmm: cannot share the folder \/nothing: No such file or directory\.$/m);
+  assert.match(found.sentences, /^vmm: a flat program has no devices; leave --disk and --share away\.$/m);
   assert.match(found["read-only"], /^touch: \/mnt\/more: Read-only file system$/m);
   assert.match(found["read-only"], /^from L1$/m);
 });

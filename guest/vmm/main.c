@@ -198,6 +198,7 @@ int main(int argc, char** argv) {
   if (optind < argc) fail("'%s' is not an option; --help lists them. A kernel is given with --kernel.", argv[optind]);
 
   if (options.flat) {
+    if (given_count || options.share_count) fail("a flat program has no devices; leave --disk and --share away.");
     machine_create((megabytes ? megabytes : 16) << 20, false);
     flat_load();
     terminal_start();
