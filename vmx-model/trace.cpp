@@ -110,6 +110,7 @@ void EntryFailure::serialize(Archive& ar) {
 // Of the ring and the copies, those that hold something.
 void Trace::serialize(Archive& ar) {
   ar(count_, last_retired_, entries, failed_entries, exits, lanes_, last_failure_);
+  ar.require(count_ < ~uint64_t{0} >> 1, "the saved trace has more events than can have happened");
   for (uint64_t n = count_ - std::min<uint64_t>(count_, ring_size); n < count_ && ar.ok(); ++n) {
     TraceEvent& event = ring_[n % ring_size];
     ar(event);
@@ -120,6 +121,7 @@ void Trace::serialize(Archive& ar) {
     if (copies_[i].number != ExitCopy::none) kept |= uint64_t{1} << i;
   ar(kept);
   for (unsigned i = 0; i < copies && ar.ok(); ++i) {
+    if (ar.is_loading()) copies_[i].number = ExitCopy::none;
     if (!(kept >> i & 1)) continue;
     ar(copies_[i]);
     ar.require(copies_[i].number < count_ && copies_[i].number % copies == i, "the saved trace has a copy out of order");
