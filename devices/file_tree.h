@@ -1,4 +1,4 @@
-// A tree of files as a 9P server needs it, wherever they are kept: in memory, in a directory of the host.
+// A tree of files as a 9P server needs it, wherever they are kept, or made: in memory, from what the inspector knows.
 //
 // A node is a file, directory or symbolic link, by a number that is never used again. Names that reach a tree have been
 // checked: they are single components, neither "." nor "..". A tree checks everything else, above all that a node is still
@@ -6,8 +6,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "cpu/state/archive.h"
 
@@ -88,6 +90,9 @@ class FileTree {
   // The first entry behind `cookie`, 0 to begin with; no_entry at the end. "." and ".." come first.
   virtual FileError next_entry(Node parent, uint64_t cookie, Entry& entry) = 0;
 
+  // Whether the node may be opened. A tree whose contents are made when somebody looks makes them here: what this opening reads
+  // stands still, whatever happens meanwhile. Others leave `made` empty, and read() has the contents.
+  virtual FileError open(Node, bool /*to_write*/, std::optional<std::vector<uint8_t>>& /*made*/) { return FileError::none; }
   virtual FileError attributes(Node node, Attributes& attributes) = 0;
   virtual FileError change(Node node, uint32_t what, const Attributes& attributes) = 0;
   virtual FileError read(Node node, uint64_t offset, std::span<uint8_t> bytes, size_t& count) = 0;

@@ -27,12 +27,16 @@ FileError NinepServer::open(NinepReader& in, NinepWriter& out) {
   uint32_t kind = attributes.mode & FileTree::kind_mask, access = flags & access_mask;
   if (kind == FileTree::symlink) return FileError::invalid;
   if (kind == FileTree::directory && access != read_only) return FileError::is_directory;
+  std::optional<std::vector<uint8_t>> made;
+  if (FileError error = tree_.open(f->node, access != read_only, made); error != FileError::none) return error;
+  if (made && made->size() > most_made - made_bytes()) return FileError::too_many_open;
   if (flags & truncate && access != read_only) {
     attributes.size = 0;
     if (FileError error = tree_.change(f->node, FileTree::change_size, attributes); error != FileError::none) return error;
   }
   f->readable = access != write_only;
   f->writable = access != read_only;
+  f->made = std::move(made);
   out.qid(attributes.mode, f->node).number<uint32_t>(0);  // no wish for the size of transfers
   return FileError::none;
 }
@@ -67,8 +71,13 @@ FileError NinepServer::read(NinepReader& in, NinepWriter& out) {
   size_t count_at = out.size(), count = 0;
   out.number<uint32_t>(0);
   std::span<uint8_t> place = out.reserve(std::min<size_t>(wanted, out.left()));
-  FileError error = tree_.read(f->node, offset, place, count);
-  if (error != FileError::none) return error;
+  if (f->made) {
+    ByteSpan all = *f->made;
+    count = offset < all.size() ? std::min<uint64_t>(place.size(), all.size() - offset) : 0;
+    std::copy_n(all.begin() + static_cast<ptrdiff_t>(count ? offset : 0), count, place.begin());
+  } else if (FileError error = tree_.read(f->node, offset, place, count); error != FileError::none) {
+    return error;
+  }
   out.shrink(place.size() - count);
   out.patch(count_at, static_cast<uint32_t>(count));
   return FileError::none;
@@ -115,6 +124,7 @@ FileError NinepServer::get_attributes(NinepReader& in, NinepWriter& out) {
   if (!f) return FileError::bad_file;
   FileTree::Attributes a;
   if (FileError error = tree_.attributes(f->node, a); error != FileError::none) return error;
+  if (f->made) a.size = f->made->size();
   out.number(basic).qid(a.mode, f->node).number(a.mode).number(a.uid).number(a.gid).number(a.links);
   out.number<uint64_t>(0).number(a.size).number(block_size).number((a.size + 511) / 512);
   put_time(out, a.accessed);

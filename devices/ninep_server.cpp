@@ -233,6 +233,18 @@ FileError NinepServer::get_lock(NinepReader& in, NinepWriter& out) {
 void NinepServer::Fid::serialize(Archive& ar) {
   ar(node, parent, readable, writable);
   ar.string(name, longest_file_name);
+  if (ar.version() < 5) return;
+  bool has_made = made.has_value();
+  ar(has_made);
+  if (ar.is_loading() && has_made) made.emplace();
+  if (made) ar.vector(*made, most_made);
+}
+
+// There are few open files, so they are asked.
+size_t NinepServer::made_bytes() const {
+  size_t sum = 0;
+  for (auto& [number, fid] : fids_) sum += fid.made ? fid.made->size() : 0;
+  return sum;
 }
 
 void NinepServer::serialize(Archive& ar) {
@@ -255,6 +267,7 @@ void NinepServer::serialize(Archive& ar) {
     ar(number, fid);
     if (ar.ok() && bind(number, fid) != FileError::none) ar.fail("the saved 9P session has a file identifier twice");
   }
+  ar.require(made_bytes() <= most_made, "the saved 9P session has larger open files than it may");
 }
 
 }  // namespace matryoshka

@@ -3,12 +3,14 @@
 // Each request is answered at once, so no tag is ever outstanding and a flush finds nothing to flush. Requests come from
 // the guest: every length is checked before it is followed, fids are bounded in number, and a name is one component of valid
 // UTF-8 other than "." and "..", so that no request leads out of the tree. Extended attributes are not supported; locks are
-// granted to everyone, for there is one client.
+// granted to everyone, for there is one client. A tree may make a file's contents at the moment of its opening; they belong to
+// the fid, and are saved with it.
 //
 // Message layouts: the 9P2000.L protocol description of diod, and Plan 9's intro(5) for what it inherits.
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,6 +37,7 @@ class NinepServer {
 
  private:
   static constexpr size_t most_fids = 1 << 14;
+  static constexpr size_t most_made = 16 << 20;  // bytes, of all open files together
   using Node = FileTree::Node;
 
   struct Fid {
@@ -42,7 +45,8 @@ class NinepServer {
     // By which name it was reached, for the two old messages that remove and rename a fid.
     Node parent = 0;
     std::string name;
-    bool readable = false, writable = false;  // open for
+    bool readable = false, writable = false;     // open for
+    std::optional<std::vector<uint8_t>> made{};  // when it was opened, by a tree that does so
     void serialize(Archive& ar);
   };
   using Handler = FileError (NinepServer::*)(NinepReader&, NinepWriter&);
@@ -82,6 +86,7 @@ class NinepServer {
   void unbind(std::map<uint32_t, Fid>::iterator at);
   FileError make(NinepWriter& out, const Fid& parent, const std::string& name, uint32_t mode, uint32_t gid,
                  const std::string& target);
+  size_t made_bytes() const;
   FileError put_qid(NinepWriter& out, Node node);
 
   FileTree& tree_;

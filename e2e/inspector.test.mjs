@@ -61,8 +61,10 @@ test("in the terminal alone: a guest is started, stopped at an exit, and asked w
 });
 
 test("the console is kept while the monitor is shown, and a machine that it holds says so", async () => {
-  const { page, close } = await openPage(browser, server.url);
+  const { page, close } = await openPage(browser, `${server.url}?l0=1`);
   await boot(page);
+  await command(page, "cat /l0/exits");
+  await expectRow(page, /^No guest has been entered yet\.$/);
   await command(page, "echo kept-$((1 + 1))");
   await expectRow(page, /^kept-2$/);
   await leaveTerminal(page);

@@ -78,12 +78,9 @@ enum NinepType : uint8_t {
   t_remove = 122,
 };
 
-// A session with fid 0 at the root of a tree that has "hello" (world) and "dir/deep" (down).
-struct NinepBench {
-  NinepBench() {
-    const uint8_t world[] = {'w', 'o', 'r', 'l', 'd'}, down[] = {'d', 'o', 'w', 'n'};
-    REQUIRE(tree.add("hello", world));
-    REQUIRE(tree.add("dir/deep", down));
+// A session with fid 0 at the root of a tree.
+struct NinepClient {
+  explicit NinepClient(FileTree& tree) : server(tree) {
     REQUIRE(ask(Ask(t_version) << uint32_t{65536} << std::string("9P2000.L")).error() == 0);
     REQUIRE(ask(Ask(t_attach) << uint32_t{0} << ~uint32_t{0} << std::string("root") << std::string("") << uint32_t{0}).error() ==
             0);
@@ -107,8 +104,20 @@ struct NinepBench {
   }
   uint64_t size(uint32_t fid) { return ask(Ask(t_getattr) << fid << uint64_t{0x7ff}).at<uint64_t>(8 + 13 + 12 + 16); }
 
+  NinepServer server;
+};
+
+// Of a tree that has "hello" (world) and "dir/deep" (down).
+struct SmallTree {
+  SmallTree() {
+    const uint8_t world[] = {'w', 'o', 'r', 'l', 'd'}, down[] = {'d', 'o', 'w', 'n'};
+    REQUIRE(tree.add("hello", world));
+    REQUIRE(tree.add("dir/deep", down));
+  }
   MemoryTree tree{1 << 20};
-  NinepServer server{tree};
+};
+struct NinepBench : SmallTree, NinepClient {
+  NinepBench() : NinepClient(tree) {}
 };
 
 }  // namespace matryoshka::bench

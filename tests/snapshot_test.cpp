@@ -75,11 +75,13 @@ TEST_CASE("snapshot: A snapshot keeps the configuration", "[snapshot]") {
   config.drives = drives();
   config.shared_folder = true;
   config.shared_files = {{"a/b", {1, 2}}};
+  config.inspector_share = true;
   auto loaded = load(save(*make(config, listener)), listener, {drives()});
   CHECK(loaded->config().command_line == "one two");
   CHECK(loaded->config().cpu == "haswell,-sse42");
   CHECK(loaded->config().drives.at(0).image.name == "disk");
   CHECK(loaded->config().shared_files.at(0).bytes == Bytes{1, 2});
+  CHECK(loaded->config().inspector_share);
   CHECK(loaded->config().no_reboot);
 }
 
@@ -344,7 +346,7 @@ TEST_CASE("snapshot: One that is none, or newer, or wrongly put together", "[sna
     CHECK(sample_refusal(s) == unusable + "it has a section 'Board' where 'board' belongs.");
   }
   SECTION("a newer section") {
-    s[section("board").at + 4 + 5] = 5;
+    ++s[section("board").at + 4 + 5];
     CHECK(sample_refusal(s) == "Its section 'board' was written by a newer version of this program; load it with that one.");
   }
   SECTION("something behind the end") {

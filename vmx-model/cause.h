@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "cpu/state/archive.h"
 #include "vmx-model/controls.h"
 
 namespace matryoshka::vmx {
@@ -41,6 +42,7 @@ class Cause {
   constexpr Kind kind() const { return static_cast<Kind>(code_ >> 8); }
   constexpr uint8_t detail() const { return static_cast<uint8_t>(code_); }
 
+  void serialize(Archive& ar);
   std::string describe() const;  // "HLT exiting (primary processor-based VM-execution controls, bit 7)"
 
  private:

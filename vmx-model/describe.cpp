@@ -2,6 +2,7 @@
 
 #include <cinttypes>
 #include <cstdio>
+#include <string_view>
 
 #include "vmx-model/exit.h"
 
@@ -138,6 +139,54 @@ const char* describe_group(Group group) {
     case Group::host: return "Host-state area";
   }
   return "";
+}
+
+ManualGroup manual_group(Field field) {
+  switch (info(field).group) {
+    case Group::guest: return ManualGroup::guest;
+    case Group::host: return ManualGroup::host;
+    case Group::read_only: return ManualGroup::exit_information;
+    case Group::control: break;
+  }
+  const std::string_view name = info(field).name;
+  return name.starts_with("exit_")    ? ManualGroup::exit_controls
+         : name.starts_with("entry_") ? ManualGroup::entry_controls
+                                      : ManualGroup::execution_controls;
+}
+
+const char* describe_group(ManualGroup group) {
+  static constexpr const char* titles[manual_group_count] = {
+      "Guest-state area",       "Host-state area",         "VM-execution control fields",
+      "VM-exit control fields", "VM-entry control fields", "VM-exit information fields"};
+  return titles[static_cast<unsigned>(group)];
+}
+
+namespace {
+
+// Up to a parenthesis, which has an abbreviation in it.
+std::string dashed(std::string_view title) {
+  std::string text;
+  for (char c : title.substr(0, title.find(" ("))) {
+    const bool upper = c >= 'A' && c <= 'Z', alphanumeric = upper || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+    text += upper ? static_cast<char>(c - 'A' + 'a') : alphanumeric ? c : '-';
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string file_name(ManualGroup group) {
+  std::string name = dashed(describe_group(group));
+  for (const char* ending : {"-area", "-fields"})
+    if (name.ends_with(ending)) name.resize(name.size() - std::string_view(ending).size());
+  return name;
+}
+
+std::string file_name(Field field) {
+  std::string name = dashed(info(field).title);
+  const std::string_view said = info(field).group == Group::guest ? "guest-" : info(field).group == Group::host ? "host-" : "";
+  if (name.starts_with(said)) name.erase(0, said.size());
+  return name;
 }
 
 std::string describe_field(Field field, uint64_t value) {

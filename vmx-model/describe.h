@@ -18,6 +18,15 @@ std::string describe_reason(uint32_t exit_reason);
 std::string describe_field(Field field, uint64_t value);
 const char* describe_group(Group group);
 
+// The groups of the manual's "Organization of VMCS Data". An encoding knows four types of field: all controls are one.
+enum class ManualGroup : uint8_t { guest, host, execution_controls, exit_controls, entry_controls, exit_information };
+constexpr unsigned manual_group_count = 6;
+ManualGroup manual_group(Field field);
+const char* describe_group(ManualGroup group);
+// The same as names of files: the title in lower case with dashes, without what the group says already. "guest-state", "rip".
+std::string file_name(ManualGroup group);
+std::string file_name(Field field);
+
 std::string hexadecimal(uint64_t value);
 
 }  // namespace matryoshka::vmx

@@ -33,6 +33,7 @@ void Vmx::Saved::serialize(Archive& ar) {
 
 void Vmx::serialize(Archive& ar) {
   ar(saved_, vmcses_);
+  if (ar.version() >= 5) ar(trace);
   if (!ar.is_loading()) return;
   ar.require(!saved_.non_root || saved_.on, "the saved processor runs a guest outside of VMX operation");
   ar.require(saved_.current == no_pointer || vmcses_.find(saved_.current), "the saved processor's current VMCS is not active");

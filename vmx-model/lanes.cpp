@@ -38,7 +38,7 @@ void Lanes::entered(uint64_t vmcs) {
   for (const Lane& other : lanes_)
     if (other.unfinished && other.vmcs != vmcs && (!parent || other.last_used > parent->last_used)) parent = &other;
   const uint64_t of = parent ? parent->vmcs : 0;
-  const unsigned depth = parent ? parent->depth + 1 : 2;
+  const unsigned depth = parent ? std::min(parent->depth + 1, deepest) : 2;
   Lane& l = lane(vmcs);
   // Once a child, a VMCS stays one while its parent waits; entered with nobody waiting it is root operation's own.
   l.parent = of, l.depth = depth;
@@ -52,6 +52,19 @@ void Lanes::left(uint64_t vmcs, uint16_t reason, uint64_t instructions) {
   l.instructions += instructions;
   l.last_exit = reason;
   l.unfinished = reason == static_cast<uint16_t>(Reason::vmlaunch) || reason == static_cast<uint16_t>(Reason::vmresume);
+}
+
+void Lane::serialize(Archive& ar) {
+  ar(vmcs, parent, depth, entries, exits, instructions, last_exit, unfinished, last_used);
+  ar.require(depth >= 2 && depth <= Lanes::deepest, "the saved trace has a guest of impossible depth");
+}
+
+void Lanes::serialize(Archive& ar) {
+  auto count = static_cast<uint32_t>(lanes_.size());
+  ar(uses_, count);
+  ar.require(count <= most, "the saved trace has more guests than it remembers");
+  if (ar.is_loading()) lanes_.assign(ar.ok() ? count : 0, {});
+  for (Lane& lane : lanes_) ar(lane);
 }
 
 }  // namespace matryoshka::vmx

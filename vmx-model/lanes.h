@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "cpu/state/archive.h"
+
 namespace matryoshka::vmx {
 
 struct Lane {
@@ -18,6 +20,7 @@ struct Lane {
   uint16_t last_exit = 0;
   bool unfinished = false;  // its last exit was VMLAUNCH or VMRESUME: somebody else runs in its place
   uint64_t last_used = 0;
+  void serialize(Archive& ar);
 };
 
 // "L1 host", "L2 guest", "L3 guest's guest".
@@ -25,10 +28,13 @@ std::string layer_name(unsigned depth);
 
 class Lanes {
  public:
+  static constexpr unsigned deepest = 64;  // two VMCSs can be entered in such turns that each looks like the other's child
+
   void entered(uint64_t vmcs);
   void left(uint64_t vmcs, uint16_t reason, uint64_t instructions);
   const Lane* find(uint64_t vmcs) const;
   const std::vector<Lane>& all() const { return lanes_; }
+  void serialize(Archive& ar);
 
  private:
   static constexpr size_t most = 64;

@@ -4,6 +4,7 @@
 #include <cinttypes>
 #include <cstdio>
 
+#include "vmx-model/checks.h"
 #include "vmx-model/describe.h"
 
 namespace matryoshka::vmx {
@@ -75,6 +76,56 @@ const ExitCopy* Trace::find_copy(uint64_t number) const {
 
 const TraceEvent* Trace::find(uint64_t number) const {
   return number < count_ && number + ring_size >= count_ ? &ring_[number % ring_size] : nullptr;
+}
+
+// ---- Saved state. Texts look things up in tables by what stands in an event, so nothing is taken that is in no table.
+
+void Cause::serialize(Archive& ar) {
+  ar(code_);
+  ar.require(kind() < count && (kind() != control || detail() < static_cast<unsigned>(Control::count)),
+             "the saved trace has an exit of unknown cause");
+}
+
+void TraceEvent::serialize(Archive& ar) {
+  ar(kind, launch, reason, cause, event, vectoring, instruction_length, number, tick, retired, vmcs, guest_rip, qualification,
+     guest_linear, guest_physical, spent);
+  ar.require(kind <= failed_entry, "the saved trace has an event of unknown kind");
+}
+
+void FailedCheck::serialize(Archive& ar) {
+  auto place = static_cast<uint32_t>(row - check_rows);
+  ar(place, values);
+  ar.require(place < check_count, "the saved trace has a check that does not exist");
+  row = &check_rows[ar.ok() ? place : 0];
+}
+
+void EntryFailure::serialize(Archive& ar) {
+  auto failed = static_cast<uint32_t>(checks.size());
+  ar(number, error, failed);
+  ar.require(failed <= check_count, "the saved trace has more failed checks than there are");
+  if (ar.is_loading()) checks.assign(ar.ok() ? failed : 0, {check_rows, {}});
+  for (FailedCheck& check : checks) ar(check);
+}
+
+// Of the ring and the copies, those that hold something.
+void Trace::serialize(Archive& ar) {
+  ar(count_, last_retired_, entries, failed_entries, exits, lanes_, last_failure_);
+  ar.require(count_ < ~uint64_t{0} >> 1, "the saved trace has more events than can have happened");
+  for (uint64_t n = count_ - std::min<uint64_t>(count_, ring_size); n < count_ && ar.ok(); ++n) {
+    TraceEvent& event = ring_[n % ring_size];
+    ar(event);
+    ar.require(event.number == n, "the saved trace has an event out of order");
+  }
+  uint64_t kept = 0;
+  for (unsigned i = 0; i < copies; ++i)
+    if (copies_[i].number != ExitCopy::none) kept |= uint64_t{1} << i;
+  ar(kept);
+  for (unsigned i = 0; i < copies && ar.ok(); ++i) {
+    if (ar.is_loading()) copies_[i].number = ExitCopy::none;
+    if (!(kept >> i & 1)) continue;
+    ar(copies_[i]);
+    ar.require(copies_[i].number < count_ && copies_[i].number % copies == i, "the saved trace has a copy out of order");
+  }
 }
 
 }  // namespace matryoshka::vmx

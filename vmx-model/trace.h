@@ -1,7 +1,7 @@
 // What an inspector needs to know afterwards: a ring of entries, exits and failed entries, and how often each reason came.
 //
-// It is always on. One record is 64 bytes and a few stores, beside about a thousand instructions that a hypervisor spends on an
-// exit.
+// It is always on, and saved with the machine. One record is 64 bytes and a few stores, beside about a thousand instructions that
+// a hypervisor spends on an exit.
 #pragma once
 
 #include <cstdint>
@@ -37,6 +37,7 @@ struct TraceEvent {
   uint64_t spent = 0;  // instructions since the transition before
 
   static constexpr uint16_t instruction_error = 0xff00;
+  void serialize(Archive& ar);
   bool failed_by_instruction() const { return kind == failed_entry && (reason & instruction_error) == instruction_error; }
 };
 
@@ -48,17 +49,21 @@ std::string what_of(const TraceEvent& event);
 struct FailedCheck {
   const CheckRow* row;
   uint64_t values[4];
+  void serialize(Archive& ar);
 };
 struct EntryFailure {
   uint64_t number = 0;                              // of its event
   InstructionError error = InstructionError::none;  // or, if that is none, a failure after the checks of controls and host
   std::vector<FailedCheck> checks;
+  void serialize(Archive& ar);
 };
 
 // The VMCS as it stood right after an exit, for comparing two of them.
 struct ExitCopy {
-  uint64_t number = ~uint64_t{0};  // of the event
-  uint64_t fields[field_count];
+  static constexpr uint64_t none = ~uint64_t{0};
+  uint64_t number = none;  // of the event
+  uint64_t fields[field_count] = {};
+  void serialize(Archive& ar) { ar(number, fields); }
 };
 
 class Trace {
@@ -89,6 +94,9 @@ class Trace {
   static constexpr unsigned most_reasons = 80;
   uint64_t entries = 0, failed_entries = 0;
   uint64_t exits[most_reasons] = {};
+
+  // A guest can read the trace (the share `l0`), so it is state like any other. What the inspector waits for is not.
+  void serialize(Archive& ar);
 
   // ---- As lines of JSON, for --trace vmexit: from now on, and those since the last call.
   void keep_lines() { keeps_lines_ = true; }

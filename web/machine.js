@@ -83,6 +83,7 @@ async function commandLine(options) {
   if (options.snapshot) option("--load-state", (await load(options.snapshot)).replaceAll(",,", ","));
   if (options.base) option("--base", (await load(options.base)).replaceAll(",,", ","));
   if (options.replay) option("--replay", await load(options.replay));
+  if (options.l0) args.push("--l0");
   let shared = [];
   if (options.share) {
     option("--share", "share");

@@ -34,6 +34,8 @@ export interface MachineOptions {
   drives?: (Image | { image: Image; readonly?: boolean })[];
   /** Files of the folder that the guest finds at /mnt/share, by their paths: text or bytes. A copy; what the guest writes stays there. */
   share?: Record<string, string | Uint8Array>;
+  /** A 9p share with tag `l0`, at /l0 in the small Linux, which has what the monitor tells of VM exits as files. */
+  l0?: boolean;
   /** "virtual" repeats bit for bit; "host", which is what a page gets, follows real time. */
   clock?: "virtual" | "host";
   /** What the guest's clock shows at the start: seconds since 1970, or a time such as 2025-01-01T00:00:00, or "now". */

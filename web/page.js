@@ -1,6 +1,6 @@
 // The page: one machine, its terminal and the words around it.
 //
-// ?clock=virtual makes a run repeat bit for bit; ?test=1 puts the machine into window.machine; ?lang=ru or en.
+// ?clock=virtual makes a run repeat bit for bit; ?l0=1 shows the guest what the monitor tells, as files in /l0; ?test=1 puts the machine into window.machine; ?lang=ru or en.
 
 import { createMachine } from "./machine.js";
 import { MachineError, asMachineError } from "./errors.js";
@@ -151,7 +151,7 @@ async function manifest() {
 
 async function optionsOfMachine() {
   const list = await manifest();
-  const common = { core: list.core, clock: query.get("clock") ?? undefined };
+  const common = { core: list.core, clock: query.get("clock") ?? undefined, l0: query.get("l0") === "1" };
   if (own) return { ...common, ...own };
   const [columns, rows] = terminal.size;
   return {

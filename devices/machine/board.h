@@ -17,6 +17,7 @@
 #include "devices/machine/boot.h"
 #include "devices/machine/entropy.h"
 #include "devices/machine/input_log.h"
+#include "devices/machine/inspector_tree.h"
 #include "devices/machine/machine.h"
 #include "devices/machine/monitor.h"
 #include "devices/machine/panes.h"
@@ -183,6 +184,8 @@ class Board final : public Machine, private ProcessorHost {
   std::vector<std::unique_ptr<VirtioBlock>> drives_;
   std::unique_ptr<MemoryTree> shared_;
   std::unique_ptr<Virtio9p> share_;
+  std::unique_ptr<InspectorTree> inspector_;
+  std::unique_ptr<Virtio9p> inspector_share_;
 
   // How the running slice is to end.
   std::optional<StopReason> ended_;

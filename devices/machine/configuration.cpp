@@ -55,6 +55,7 @@ void MachineConfig::serialize(Archive& ar) {
   if (ar.is_loading()) shared_files.resize(ar.ok() ? std::min<size_t>(count, ar.remaining()) : 0);
   for (Image& file : shared_files) serialize_image(ar, file);
   ar(debugcon, debug_exit_port, shared_folder, no_reboot, host_clock, epoch_seconds, seed);
+  if (ar.version() >= 3) ar(inspector_share);
   ar.require(debug_exit_port >= -1 && debug_exit_port < 0xfffd, "the debug-exit port is out of range");
 }
 

@@ -12,7 +12,8 @@ namespace matryoshka {
 
 namespace {
 
-constexpr uint8_t console_slot = 3, rng_slot = 4, share_slot = 5, first_drive_slot = 6;
+constexpr uint8_t console_slot = 3, rng_slot = 4, share_slot = 5, first_drive_slot = 6, most_drives = 20;
+constexpr uint8_t inspector_slot = first_drive_slot + most_drives;
 constexpr uint64_t io_apic_base = 0xfec00000, hpet_base = 0xfed00000;
 constexpr uint16_t pm_base = 0x600;
 
@@ -66,12 +67,17 @@ Board::Board(MachineConfig config, const CpuModel& model, MachineListener& liste
     drives_.push_back(std::make_unique<VirtioBlock>(pci_, PciAddress{static_cast<uint8_t>(first_drive_slot + i)}, memory_, clock_,
                                                     *disks_.back(), drive_serial(i)));
   }
+  auto guest_time = [this] {
+    uint64_t now = clock_.now();
+    return FileTree::Time{config_.epoch_seconds + now / 1'000'000'000, now % 1'000'000'000};
+  };
   if (config_.shared_folder) {
-    shared_ = std::make_unique<MemoryTree>(uint64_t{256} << 20, [this] {
-      uint64_t now = clock_.now();
-      return FileTree::Time{config_.epoch_seconds + now / 1'000'000'000, now % 1'000'000'000};
-    });
+    shared_ = std::make_unique<MemoryTree>(uint64_t{256} << 20, guest_time);
     share_ = std::make_unique<Virtio9p>(pci_, PciAddress{share_slot}, memory_, *shared_, "share");
+  }
+  if (config_.inspector_share) {
+    inspector_ = std::make_unique<InspectorTree>(cpu_, guest_time);
+    inspector_share_ = std::make_unique<Virtio9p>(pci_, PciAddress{inspector_slot}, memory_, *inspector_, "l0");
   }
   cpu_.pic = &pic_;
   if (config_.small_tlbs) cpu_.mmu.limit_entries(4);
@@ -166,6 +172,7 @@ void Board::each_device(const std::function<void(Device&)>& visit) {
   for (Device* device : devices) visit(*device);
   if (share_) visit(*share_);
   for (auto& drive : drives_) visit(*drive);
+  if (inspector_share_) visit(*inspector_share_);
 }
 
 std::string Board::fill_shared_folder() {
@@ -509,7 +516,7 @@ std::unique_ptr<Machine> Machine::create(MachineConfig config, MachineListener& 
     error = "The memory size must lie between 1 MiB and 3584 MiB; -m 128M is a good start.";
     return nullptr;
   }
-  if (config.drives.size() > 20) {
+  if (config.drives.size() > most_drives) {
     error =
         "There is room for 20 drives, and " + grouped(config.drives.size()) + " were asked for; leave some -drive options away.";
     return nullptr;

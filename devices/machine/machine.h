@@ -57,6 +57,7 @@ struct MachineConfig {
   int debug_exit_port = -1;             // isa-debug-exit, or -1
   bool shared_folder = false;           // virtio-9p with tag `share`, which begins with a copy of these files,
   std::vector<Image> shared_files;      // named by their paths in it; what the guest writes stays in the machine
+  bool inspector_share = false;         // virtio-9p with tag `l0`, which has what the inspector knows as files
   bool small_tlbs = false;              // for tests: the guest may notice in accessed and dirty bits, and no snapshot knows it
   bool no_reboot = false;               // a reset of the guest's own ends the run
   bool host_clock = false;              // paced to real time; else virtual time, which repeats bit for bit

@@ -8,8 +8,7 @@
 
 #include "cpu/disassemble.h"
 #include "cpu/processor.h"
-#include "devices/machine/panes.h"
-#include "devices/machine/walk_text.h"
+#include "devices/machine/inspector_text.h"
 #include "vmx-model/describe.h"
 
 namespace matryoshka {
@@ -58,19 +57,6 @@ std::vector<unsigned> find_reasons_named(const std::vector<std::string>& words, 
     if (title.starts_with(name)) found.push_back(n);
   }
   return found;
-}
-
-std::string number_with_words(uint64_t value, const std::string& words) {
-  return hexadecimal(value) + (words.empty() ? "" : "  " + words);
-}
-
-std::string event_line(const TraceEvent& e) {
-  std::string text =
-      line("%8" PRIu64 "  tick %-12" PRIu64 " VMCS %#" PRIx64 "  rip %#" PRIx64 "  ", e.number, e.tick, e.vmcs, e.guest_rip);
-  text += title_of(e);
-  if (const std::string what = what_of(e); !what.empty()) text += (e.kind == TraceEvent::entry ? ", " : ": ") + what;
-  if (e.kind == TraceEvent::exit) text += line("  (after %" PRIu64 " instructions)", e.spent);
-  return text + "\n";
 }
 
 }  // namespace
@@ -255,12 +241,7 @@ std::string Monitor::help(const Words&) {
 
 // ---- Where we are
 
-std::string Monitor::where() const {
-  const Vmx& vmx = cpu_.vmx;
-  if (!vmx.non_root()) return layer_name(1);
-  const Lane* lane = vmx.trace.lanes().find(vmx.current()->address);
-  return layer_name(lane ? lane->depth : 2);
-}
+std::string Monitor::where() const { return layer_name(running_depth(cpu_.vmx)); }
 
 std::string Monitor::next_instruction() const {
   const CpuState& s = cpu_.state;
@@ -280,35 +261,11 @@ std::string Monitor::next_instruction() const {
   return line("%#" PRIx64 ": ", s.rip) + disassemble(in, bits, s.rip);
 }
 
-std::string Monitor::layers(const Words&) {
-  std::string text = "L0 this machine\n";
-  const std::vector<Layer> layers = layers_of(cpu_.vmx);
-  for (const Layer& layer : layers) {
-    text += (layer.running ? "* " : "  ") + std::string(layer.lane ? 2 * (layer.depth - 1) : 0, ' ') + layer_name(layer.depth);
-    if (!layer.lane) {
-      text += "  " + layer.state + "\n";
-      continue;
-    }
-    text += line("  VMCS %#" PRIx64 " (%s), %" PRIu64 " entries, %" PRIu64 " exits, %" PRIu64 " instructions\n", layer.lane->vmcs,
-                 layer.state.c_str(), layer.lane->entries, layer.lane->exits, layer.lane->instructions);
-  }
-  if (layers.size() == 1) text += "No guest has been entered yet. A command such as `vmm` in the machine's Linux starts one.\n";
-  return text;
-}
+std::string Monitor::layers(const Words&) { return layers_text(cpu_.vmx); }
 
 // ---- Registers
 
 namespace {
-
-std::string registers_of(const Vmcs& v, bool host) {
-  auto f = [&](Field g, Field h) { return v[host ? h : g]; };
-  std::string text = line("rip    %016" PRIx64 "  rsp    %016" PRIx64, f(Field::guest_rip, Field::host_rip),
-                          f(Field::guest_rsp, Field::host_rsp));
-  if (!host) text += line("  rflags %016" PRIx64, v[Field::guest_rflags]);
-  text += line("\ncr0    %016" PRIx64 "  cr3    %016" PRIx64 "  cr4    %016" PRIx64 "\n", f(Field::guest_cr0, Field::host_cr0),
-               f(Field::guest_cr3, Field::host_cr3), f(Field::guest_cr4, Field::host_cr4));
-  return text + "General registers are not in a VMCS: the layer above has saved them wherever it pleases.\n";
-}
 
 // The layer that a word names, or 0.
 unsigned layer_number(const std::string& word) {
@@ -320,23 +277,6 @@ unsigned layer_number(const std::string& word) {
 constexpr const char* no_such_layer =
     "Layers are called L1 (the host), L2 (a guest), L3 and so on; `layers` lists those there are.\n";
 
-// The VMCS that keeps a layer which does not run at the moment.
-const Vmcs* keeper_of(const Vmx& vmx, unsigned depth) {
-  const Lane* best = nullptr;
-  for (const Lane& lane : vmx.trace.lanes().all())
-    if (lane.depth == depth && (!best || lane.last_used > best->last_used)) best = &lane;
-  if (!best) return nullptr;
-  for (const auto& v : vmx.active().all())
-    if (v->address == best->vmcs) return v.get();
-  return nullptr;
-}
-
-unsigned running_depth(const Vmx& vmx) {
-  if (!vmx.non_root()) return 1;
-  const Lane* lane = vmx.trace.lanes().find(vmx.current()->address);
-  return lane ? lane->depth : 2;
-}
-
 }  // namespace
 
 std::string Monitor::regs(const Words& words) {
@@ -347,7 +287,7 @@ std::string Monitor::regs(const Words& words) {
   if (asked != running) {
     const Vmcs* v = asked == 1 ? cpu_.vmx.current() : keeper_of(cpu_.vmx, asked);
     if (!v) return no_such_layer;
-    return layer_name(asked) + ", as its VMCS keeps it:\n" + registers_of(*v, asked == 1);
+    return layer_name(asked) + ", as its VMCS keeps it:\n" + kept_registers_text(*v, asked == 1);
   }
   static constexpr const char* names[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
                                           "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
@@ -369,15 +309,7 @@ std::string Monitor::regs(const Words& words) {
 
 std::string Monitor::exits(const Words& words) {
   const Trace& trace = cpu_.vmx.trace;
-  if (words.size() > 1 && plain(words[1]) == "byreason") {
-    std::string text;
-    std::vector<unsigned> order;
-    for (unsigned n = 0; n < Trace::most_reasons; ++n)
-      if (trace.exits[n]) order.push_back(n);
-    std::sort(order.begin(), order.end(), [&](unsigned a, unsigned b) { return trace.exits[a] > trace.exits[b]; });
-    for (unsigned n : order) text += line("%10" PRIu64 "  %2u  %s\n", trace.exits[n], n, describe_reason(n).c_str());
-    return text + line("%10" PRIu64 "  entries, and %" PRIu64 " that failed\n", trace.entries, trace.failed_entries);
-  }
+  if (words.size() > 1 && plain(words[1]) == "byreason") return reasons_text(trace);
   if (words.size() > 1 && plain(words[1]) == "follow") {
     follow_ = true, paused_ = false;
     told_ = trace.count();
@@ -385,67 +317,18 @@ std::string Monitor::exits(const Words& words) {
   }
   uint64_t wanted = 20;
   if (words.size() > 1 && !read_number(words[1], wanted)) return "exits takes a number, by-reason or follow.\n";
-  wanted = std::min<uint64_t>(wanted, Trace::ring_size);
-  std::string text;
-  for (uint64_t n = trace.count() > wanted ? trace.count() - wanted : 0; n < trace.count(); ++n)
-    if (const TraceEvent* e = trace.find(n)) text += event_line(*e);
-  return text.empty() ? "No guest has been entered yet.\n" : text;
+  return exits_text(trace, wanted);
 }
 
 std::string Monitor::why(const Words& words) {
   const Vmx& vmx = cpu_.vmx;
-  const Trace& trace = vmx.trace;
   const std::string what = words.size() > 1 ? plain(words[1]) : "exit";
-  uint64_t number = trace.count();
-  if (what == "exit" || what == "fail") {
-    const auto kind = what == "exit" ? TraceEvent::exit : TraceEvent::failed_entry;
-    while (number > 0 && trace.find(number - 1) && trace.find(number - 1)->kind != kind) --number;
-    if (number == 0 || !trace.find(number - 1))
-      return what == "exit" ? "There was no VM exit, or it is too long ago.\n"
-                            : "No VM entry has failed, or it is too long ago.\n";
-    --number;
-  } else if (!read_number(words[1], number)) {
-    return "why takes exit, fail, or the number of an event from `exits`.\n";
-  }
-  const TraceEvent* e = trace.find(number);
-  if (!e) return "There is no event of that number, or it has been overwritten by later ones.\n";
-  std::string text = event_line(*e);
-  if (e->kind == TraceEvent::entry) return text;
-  if (e->kind == TraceEvent::failed_entry) {
-    const EntryFailure& failure = trace.last_failure();
-    if (failure.number != number) return text + "Which checks failed is remembered for the last failure only.\n";
-    if (failure.error != InstructionError::none)
-      text += line("VM-instruction error %u: %s\n", static_cast<unsigned>(failure.error), describe(failure.error));
-    for (const FailedCheck& failed : failure.checks) {
-      text += std::string("  ") + failed.row->id + ": " + failed.row->sentence + "\n    \"" + failed.row->title + "\"\n";
-      for (unsigned i = 0; i < 4 && failed.row->fields[i] != Field::count; ++i)
-        text += "    " + std::string(info(failed.row->fields[i]).title) + " = " +
-                number_with_words(failed.values[i], describe_field(failed.row->fields[i], failed.values[i])) + "\n";
-    }
-    return text;
-  }
-  const ReasonInfo* reason = find_reason(e->reason);
-  text += line("  reason %u: %s\n", e->reason, reason ? reason->when : "");
-  text += "  cause: " + e->cause.describe() + "\n";
-  if (e->cause.kind() == Cause::control) {
-    const Field word = field_of(info(static_cast<Control>(e->cause.detail())).word);
-    for (const auto& v : vmx.active().all())
-      if (v->address == e->vmcs) {
-        const Origin& origin = v->origins[static_cast<unsigned>(word)];
-        if (origin.tick)
-          text +=
-              std::string("  ") + info(word).title +
-              line(" was written last by the VMWRITE before rip %#" PRIx64 ", at tick %" PRIu64 "\n", origin.rip, origin.tick);
-      }
-  }
-  text +=
-      "  exit qualification " + number_with_words(e->qualification, describe_qualification(e->reason, e->qualification)) + "\n";
-  if (e->guest_linear || e->guest_physical)
-    text +=
-        line("  guest-linear address %#" PRIx64 ", guest-physical address %#" PRIx64 "\n", e->guest_linear, e->guest_physical);
-  if (e->vectoring) text += "  while delivering " + describe_event(e->vectoring) + "\n";
-  if (e->instruction_length) text += line("  instruction length %u\n", e->instruction_length);
-  return text;
+  if (what == "exit") return why_exit_text(vmx);
+  if (what == "fail") return why_fail_text(vmx);
+  uint64_t number;
+  if (!read_number(words[1], number)) return "why takes exit, fail, or the number of an event from `exits`.\n";
+  const TraceEvent* e = vmx.trace.find(number);
+  return e ? why_text(vmx, *e) : "There is no event of that number, or it has been overwritten by later ones.\n";
 }
 
 // ---- The VMCS
@@ -479,7 +362,7 @@ std::string Monitor::vmcs(const Words& words) {
   const auto found = std::find_if(std::begin(groups), std::end(groups), [&](const auto& g) { return what == g.first; });
   if (!what.empty() && found == std::end(groups))
     return "The groups are control, guest, host and info; `vmcs` alone shows all.\n";
-  if (!vmx.current()) return "There is no current VMCS.\n";
+  if (!vmx.current()) return no_current_vmcs;
   const Vmcs& v = *vmx.current();
   std::string text = line("VMCS %#" PRIx64 ", %s, current\n", v.address, v.launched ? "launched" : "clear");
   for (const auto& [name, group] : groups) {
@@ -497,35 +380,12 @@ std::string Monitor::vmcs(const Words& words) {
 // ---- A walk
 
 std::string Monitor::walk(const Words& words) {
-  const CpuState& s = cpu_.state;
-  const Vmx& vmx = cpu_.vmx;
   uint64_t linear;
   if (words.size() < 2 || !read_number(words[1], linear))
     return "walk takes a linear address, such as 0xffffffff81000000, and perhaps a layer.\n";
-  const unsigned running = running_depth(vmx), asked = words.size() > 2 ? layer_number(words[2]) : running;
-  if (asked == 0) return no_such_layer;
-  WalkRoot root;
-  if (asked == running) {
-    root = {s.cr0, s.cr3, s.cr4, s.msr.efer, {s.pdpte[0], s.pdpte[1], s.pdpte[2], s.pdpte[3]}, cpu_.mmu.limits.ept};
-  } else if (asked == 1) {
-    const Vmcs& v = *vmx.current();
-    const bool wide = v.has(Control::exit_host_address_space_size);
-    root = {v[Field::host_cr0], v[Field::host_cr3], v[Field::host_cr4], wide ? uint64_t{efer::LMA} : 0, {}, {}};
-  } else {
-    const Vmcs* v = keeper_of(vmx, asked);
-    if (!v) return no_such_layer;
-    root = {(*v)[Field::guest_cr0],
-            (*v)[Field::guest_cr3],
-            (*v)[Field::guest_cr4],
-            v->has(Control::entry_ia32e_mode_guest) ? uint64_t{efer::LMA} : 0,
-            {},
-            {}};
-    for (unsigned i = 0; i < 4; ++i) root.pdpte[i] = (*v)[nth(Field::guest_pdpte_0, i)];
-    root.ept = cpu_.mmu.limits.ept;
-    root.ept.on = v->has(Control::secondary_ept);
-    root.ept.pointer = (*v)[Field::eptp];
-  }
-  return layer_name(asked) + ":\n" + walk_text(cpu_.memory, root, linear);
+  const unsigned asked = words.size() > 2 ? layer_number(words[2]) : running_depth(cpu_.vmx);
+  const std::optional<WalkRoot> root = asked ? walk_root(cpu_, asked) : std::nullopt;
+  return root ? layer_walk_text(cpu_, asked, *root, linear) : no_such_layer;
 }
 
 // ---- Running

@@ -384,6 +384,12 @@ const Row table[] = {
        o.config.shared_folder = true;
        return v.empty() ? std::string("--share needs a folder.") : std::string();
      }},
+    {"l0", nullptr, Group::devices,
+     "a 9p share with tag `l0`, which has what the monitor tells of VM exits as files: mount -t 9p l0 /l0",
+     [](Options& o, const std::string&) {
+       o.config.inspector_share = true;
+       return std::string();
+     }},
     {"nographic", nullptr, Group::devices, "accepted: there is no display here",
      [](Options&, const std::string&) { return std::string(); }},
     {"monitor", "stdio|none", Group::devices,
@@ -482,7 +488,8 @@ std::string check_together(const Options& o, const std::vector<const Row*>& give
   bool loading = o.load_state.given();
   if (loading)
     for (const Row* row : given)
-      if (row->group == Group::boot || row->name == Text("m") || row->name == Text("cpu") || row->name == Text("small-caches"))
+      if (row->group == Group::boot || row->name == Text("m") || row->name == Text("cpu") || row->name == Text("l0") ||
+          row->name == Text("small-caches"))
         return "--load-state brings a machine of its own, so " + spelling(*row) + " cannot be given beside it.";
   if (o.base.given() && !loading) return "--base goes with --load-state, and names the snapshot that its changes belong to.";
   if (!o.save_changes.empty() && !loading)

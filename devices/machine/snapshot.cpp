@@ -12,7 +12,7 @@ namespace {
 constexpr char magic[] = "MATRYOSHKA SNAPSHOT";
 // 2: sections `snapshot` and `image`, drives without their images, changes against a base. 1 stands in docs/snapshots.md.
 constexpr uint32_t format_version = 2;
-constexpr uint32_t identity_version = 1, configuration_version = 2, image_version = 1, board_version = 4, memory_version = 2;
+constexpr uint32_t identity_version = 1, configuration_version = 3, image_version = 1, board_version = 5, memory_version = 2;
 
 constexpr size_t piece_size = size_t{1} << 20;
 // What a section may hold beside RAM and drives: the names of a configuration; devices with the shared folder; images.

@@ -27,6 +27,8 @@ static const char help[] =
     "  -d, --disk FILE      a virtio disk, up to four times; read-only if FILE is.\n"
     "                       The tools disk is the first unless --no-tools is given\n"
     "      --no-tools       do not hand the tools disk on\n"
+    "      --share TAG=DIR  the guest can mount this folder: mount -t 9p TAG /mnt.\n"
+    "                       Up to two; it can write only if ,rw stands behind it\n"
     "  -m, --memory MB      (default: three fifths of what is free here)\n"
     "      --small-pages    do not take memory in pages of 2 MiB\n"
     "  -s, --serial         the guest's console is the serial port, which shows also\n"
@@ -150,14 +152,15 @@ void restart(void) {  // a reset: everything anew, in this process
 }
 
 int main(int argc, char** argv) {
-  enum { REAL = 0x100, PROTECTED, LONG, NO_TOOLS, SMALL };
+  enum { REAL = 0x100, PROTECTED, LONG, NO_TOOLS, SMALL, SHARE };
   static const struct option table[] = {
       {"kernel", 1, NULL, 'k'}, {"initrd", 1, NULL, 'i'},          {"append", 1, NULL, 'a'},        {"disk", 1, NULL, 'd'},
       {"memory", 1, NULL, 'm'}, {"no-tools", 0, NULL, NO_TOOLS},   {"small-pages", 0, NULL, SMALL}, {"serial", 0, NULL, 's'},
       {"real", 1, NULL, REAL},  {"protected", 1, NULL, PROTECTED}, {"long", 1, NULL, LONG},         {"exits", 0, NULL, 'e'},
-      {"count", 0, NULL, 'c'},  {"registers", 0, NULL, 'r'},       {"help", 0, NULL, 'h'},          {NULL, 0, NULL, 0},
+      {"count", 0, NULL, 'c'},  {"registers", 0, NULL, 'r'},       {"help", 0, NULL, 'h'},          {"share", 1, NULL, SHARE},
+      {NULL, 0, NULL, 0},
   };
-  const char* given[DEVICES_MOST];
+  const char* given[DISKS_MOST];
   int given_count = 0;
   bool tools = true;
   uint64_t megabytes = 0;
@@ -169,7 +172,7 @@ int main(int argc, char** argv) {
       case 'i': options.initrd = optarg; break;
       case 'a': options.append = optarg; break;
       case 'd':
-        if (given_count == DEVICES_MOST - 2) fail("there is room for %d disks.", DEVICES_MOST - 2);
+        if (given_count == DISKS_MOST - 1) fail("there is room for %d disks.", DISKS_MOST - 1);
         given[given_count++] = optarg;
         break;
       case 'm': megabytes = memory_option(optarg); break;
@@ -177,6 +180,10 @@ int main(int argc, char** argv) {
       case 'e': options.exits = true; break;
       case 'c': options.count = true; break;
       case 'r': options.registers = true; break;
+      case SHARE:
+        if (options.share_count == SHARES_MOST) fail("there is room for %d shares.", SHARES_MOST);
+        options.shares[options.share_count++] = optarg;
+        break;
       case NO_TOOLS: tools = false; break;
       case SMALL: options.huge = false; break;
       case REAL:
@@ -191,6 +198,7 @@ int main(int argc, char** argv) {
   if (optind < argc) fail("'%s' is not an option; --help lists them. A kernel is given with --kernel.", argv[optind]);
 
   if (options.flat) {
+    if (given_count || options.share_count) fail("a flat program has no devices; leave --disk and --share away.");
     machine_create((megabytes ? megabytes : 16) << 20, false);
     flat_load();
     terminal_start();
@@ -211,6 +219,7 @@ int main(int argc, char** argv) {
   machine_create((megabytes ? megabytes : default_memory()) << 20, true);
   if (!options.serial) console_add();
   for (int i = 0; i < options.disk_count; ++i) disk_add(options.disks[i]);
+  for (int i = 0; i < options.share_count; ++i) share_add(options.shares[i]);
   linux_load();
   terminal_start();
   machine_run();

@@ -51,7 +51,7 @@ enum { DESCRIPTOR_NEXT = 1, DESCRIPTOR_IN = 2 };
 static void fence(void) { __asm__ volatile("mfence" ::: "memory"); }
 
 struct device* virtio_add(uint32_t type, int queues, uint64_t features, void (*notify)(struct device*, int)) {
-  static const int lines[DEVICES_MOST] = {5, 10, 11, 6, 7};
+  static const int lines[DEVICES_MOST] = {5, 10, 11, 6, 7, 3, 12};
   struct device* device = &devices[device_count];
   *device = (struct device){.type = type,
                             .queue_count = queues,

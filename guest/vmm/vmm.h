@@ -8,6 +8,7 @@
 //   ports.c     what answers IN and OUT: the serial port, the registers for power-off and reset
 //   virtio.c    the queues through which a guest's driver hands us buffers, and the registers to set them up
 //   disk.c      a virtio disk                     console.c   a virtio console
+//   share.c     a folder of ours that the guest can mount: virtio 9p
 //   terminal.c  the keyboard: raw mode, the escape key, a thread that reads
 //
 // Two threads: the processor's, which spends its life in ioctl(KVM_RUN), and the keyboard's. One lock, `device_lock`, is held by
@@ -36,7 +37,7 @@ enum {
 };
 #define VIRTIO_AT UINT64_C(0xd0000000)  // one page for each device; memory ends below
 #define MEMORY_MOST (VIRTIO_AT - (256u << 20))
-enum { VIRTIO_STRIDE = 0x1000, DEVICES_MOST = 5 };
+enum { VIRTIO_STRIDE = 0x1000, DISKS_MOST = 4, SHARES_MOST = 2, DEVICES_MOST = 1 + DISKS_MOST + SHARES_MOST };
 
 // Lines of the in-kernel interrupt controllers, edge-triggered as on an ISA bus.
 enum { SERIAL_LINE = 4, POWER_LINE = 9 };
@@ -51,8 +52,8 @@ struct machine {
 
 struct options {
   const char *kernel, *initrd, *append;
-  const char* disks[DEVICES_MOST - 1];
-  int disk_count;
+  const char *disks[DISKS_MOST], *shares[SHARES_MOST];
+  int disk_count, share_count;
   uint64_t memory;
   bool serial;       // the guest's console is the serial port
   bool huge;         // memory in pages of 2 MiB
@@ -127,6 +128,7 @@ void config_changed(struct device* device);
 bool device_live(const struct device* device);
 
 void disk_add(const char* path);
+void share_add(const char* tag_and_folder);
 void console_add(void);
 bool console_input(const uint8_t* bytes, size_t count);
 void console_resized(void);
