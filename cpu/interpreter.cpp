@@ -271,7 +271,11 @@ void Processor::finish_faulted(const Op& op) {
   if (verifier_) [[unlikely]]
     verifier_->met_fault();
   exit_length_ = op.length;
+  const uint64_t uncounted = uncounted_in_region();
+  state.retired += uncounted;
   deliver_fault();
+  state.retired -= uncounted;
+  exit_length_ = 0;
   vmx.unblocked_nmi = false;
   attention_ = true;
 }

@@ -294,7 +294,7 @@ class Processor final : private CodeWatcher, private LocalApicHost, private vmx:
   [[nodiscard]] bool exits_always(vmx::Reason reason, uint64_t qualification = 0, uint32_t instruction_info = 0) {
     return vmx.non_root() && exits(reason, vmx::Cause::unconditional, qualification, instruction_info);
   }
-  void enter_guest(bool launch);  // VMLAUNCH, VMRESUME
+  void enter_guest(const Op& op, bool launch);  // VMLAUNCH, VMRESUME
 
   // Counted by deliver(), SYSCALL and SYSRET: tells a single step that the flags it began with are no longer the program's.
   uint64_t events_delivered = 0;
@@ -322,6 +322,9 @@ class Processor final : private CodeWatcher, private LocalApicHost, private vmx:
   bool service_guest_exits();
   bool guest_can_wake() const;
   bool guest_exit_due() const;
+  void begin_guest(bool launch);
+  // A region counts its instructions when it ends. The trace of VM entries and exits wants those before the present one now.
+  uint64_t uncounted_in_region() const { return in_region_ ? block_ticks_ - region_start_ticks_ - region_charges_ : 0; }
   // A maskable interrupt waits, from the local APIC or the 8259; whether it may come is another question.
   bool interrupt_is_due() const { return apic.has_interrupt() || (intr_ && apic.accepts_pic() && pic); }
   uint8_t take_interrupt();
@@ -378,7 +381,7 @@ class Processor final : private CodeWatcher, private LocalApicHost, private vmx:
   bool restarted_ = false;    // the instruction is to be continued: again()
   bool stepping_ = false;     // one instruction is being watched by itself: step()
   bool fault_met_ = false;    // and it faulted
-  uint32_t exit_length_ = 0;  // of the instruction that a VM exit is about, or 0
+  uint32_t exit_length_ = 0;  // while a fault is delivered: of the instruction that met it
   bool init_requested_ = false, sipi_requested_ = false;
   uint8_t sipi_vector_ = 0;
   RegionEngine* regions_ = nullptr;
@@ -387,6 +390,7 @@ class Processor final : private CodeWatcher, private LocalApicHost, private vmx:
   bool only_interprets_ = false;  // no region is entered or considered
   void* way_ = nullptr;           // by which the last region was left, if it leads straight on
   uint64_t region_end_ticks_ = 0, region_deadline_ = 0;
+  uint64_t region_start_ticks_ = 0;
   uint64_t region_charges_ = 0;  // ticks since it was entered that were no instructions
   Block transient_ = {};         // the running block if it could not be remembered
   Op transient_ops_[BlockCache::max_instructions + 1] = {};

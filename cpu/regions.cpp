@@ -37,7 +37,7 @@ Processor::AfterRegion Processor::run_region(const Block& block) {
 }
 
 RegionEngine::Outcome Processor::call_region(uint32_t entry, int32_t budget) {
-  const uint64_t start = clock.ticks, deadline = clock.next_deadline();
+  const uint64_t start = region_start_ticks_ = clock.ticks, deadline = clock.next_deadline();
   region_end_ticks_ = start + static_cast<uint64_t>(budget);
   region_deadline_ = deadline, region_charges_ = 0;
   block_end_ = nullptr;  // stop_after() has nothing to stop: regions look at attention_ themselves

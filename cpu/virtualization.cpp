@@ -44,7 +44,14 @@ uint32_t Processor::Event::info() const { return vmx::event_info(vector, type_of
 
 // ---- Entry
 
-void Processor::enter_guest(bool launch) {
+void Processor::enter_guest(const Op& op, bool launch) {
+  const uint64_t uncounted = static_cast<uint64_t>(&op - block_ops_) + uncounted_in_region();
+  state.retired += uncounted;
+  begin_guest(launch);
+  state.retired -= uncounted;
+}
+
+void Processor::begin_guest(bool launch) {
   clock.ticks += 1;
   if (vmx.enter(launch) != vmx::Vmx::Entered::yes) return;
   // The single step that the host may be under was the host's.
@@ -60,8 +67,8 @@ void Processor::enter_guest(bool launch) {
     // "Delivery of Pending Debug Exceptions after VM Entry": only a software event behind a MOV SS leaves them pending.
     if (!(event.by_program() && state.mov_ss_shadow)) state.pending_debug = 0;
     const uint64_t transitions = vmx.transitions();
-    exit_length_ = 0;
     deliver(event);
+    exit_length_ = 0;
     clock.ticks += 1;
     if (vmx.transitions() != transitions) return;
   }
@@ -80,6 +87,7 @@ bool Processor::exits(Reason reason, Cause cause, uint64_t qualification, uint32
 void Processor::leave_guest(ExitRecord record) {
   clock.ticks += 1;
   vmx.leave_guest(record);
+  exit_length_ = 0;
   vmx.unblocked_nmi = false;
 }
 

@@ -107,7 +107,7 @@ class Former {
     uint64_t address = linear(distance);
     if (!cpu_.mmu.known_code_page(address, page)) return false;
     const Block* block = cpu_.blocks().find(page.physical | (address & (page_size - 1)), region_.key.mode);
-    return block && (block->entry || runs(*block) * rarest > entry_runs_);
+    return block && (block->entry || runs(*block) * rarest >= entry_runs_);
   }
 
   // Null: not one of ours.

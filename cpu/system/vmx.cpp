@@ -173,15 +173,15 @@ bool vmwrite(Processor& cpu, const Op& op) {
 
 // ---- Between root and non-root operation
 
-bool vmlaunch(Processor& cpu, const Op&) {
+bool vmlaunch(Processor& cpu, const Op& op) {
   if (!in_root(cpu, Reason::vmlaunch)) return false;
-  cpu.enter_guest(true);
+  cpu.enter_guest(op, true);
   return true;
 }
 
-bool vmresume(Processor& cpu, const Op&) {
+bool vmresume(Processor& cpu, const Op& op) {
   if (!in_root(cpu, Reason::vmresume)) return false;
-  cpu.enter_guest(false);
+  cpu.enter_guest(op, false);
   return true;
 }
 
