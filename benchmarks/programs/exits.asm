@@ -5,7 +5,7 @@
         bits    64
         org     0x100000
         default rel
-count   equ     20000
+count   equ     60000           ; so many that what is hot has been compiled for most of them
 
 %macro  MEASURE 2               ; name, text of the instruction's subroutine
         lea     rsi, [%%begin]
