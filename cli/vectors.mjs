@@ -3,10 +3,11 @@ import { writeSync } from "node:fs";
 
 import { guarded, instantiateCore } from "../web/loader.js";
 
-const help = `usage: matryoshka vectors [--engine interp] [--stats] < cases > results
+const help = `usage: matryoshka vectors [--engine interp|jit] [--stats] < cases > results
 
 Runs single instructions and short blocks from given states and writes the resulting ones, or the exception that came.
-docs/vectors.md describes the format. --stats says how many a second on standard error.
+docs/vectors.md describes the format. --stats says how many a second on standard error. With --engine jit each case is compiled
+and runs as WebAssembly of its own, which is slow; repeated string instructions and 16-bit code are interpreted.
 `;
 // A case has at most 1 MiB.
 const CHUNK = 1 << 20;
@@ -27,7 +28,7 @@ function writeAll(bytes) {
 }
 
 export async function vectorsCommand(module, args, status) {
-  let stats = false;
+  let stats = false, compiles = false;
   for (let i = 0; i < args.length; i++) {
     if (args[i] === "--help") {
       process.stdout.write(help);
@@ -37,11 +38,14 @@ export async function vectorsCommand(module, args, status) {
       stats = true;
     } else if (args[i] !== "--engine" || i + 1 === args.length) {
       return refuse(`there is no option '${args[i]}'; --help lists them`, status);
-    } else if (args[++i] !== "interp") {
-      return refuse(`the WebAssembly build has no engine '${args[i]}', only 'interp'`, status);
+    } else if (!["interp", "jit"].includes(args[++i])) {
+      return refuse(`the WebAssembly build has no engine '${args[i]}', only 'interp' and 'jit'`, status);
+    } else {
+      compiles = args[i] === "jit";
     }
   }
   const { exports, memory } = instantiateCore(module);
+  if (compiles) exports.mx_vectors_compile();
   const bytes = (address, size) => new Uint8Array(memory.buffer, address >>> 0, size >>> 0);
   let held = new Uint8Array(0), running = 0;
   // Answers why no more is read, or nothing.
@@ -70,6 +74,7 @@ export async function vectorsCommand(module, args, status) {
   if (stats) {
     const count = exports.mx_vectors_count();
     process.stderr.write(`${count} cases, ${Math.round(count / (running / 1000))} a second\n`);
+    if (compiles) process.stderr.write(`${exports.mx_vectors_in_regions()} instructions in regions\n`);
   }
   return status.well;
 }

@@ -49,6 +49,8 @@ class RegionEngine {
   uint32_t hot = 200'000;
   // And as how many it counts that a region was left for the block.
   static constexpr uint32_t crossing = 100;
+  // The longest region.
+  uint32_t most_instructions = 300;
 
   enum class End : uint8_t {
     next,         // go on at RIP
@@ -70,6 +72,8 @@ class RegionEngine {
 
   // The block at RIP, which has run often. May compile it, now or later.
   virtual void consider(Processor& cpu, Block& block) = 0;
+  // Compiles at once what was considered and waits for company.
+  virtual void compile_waiting() = 0;
   // The entry for a block that was decoded anew; 0 if there is none.
   virtual uint32_t entry_for(uint64_t physical, uint32_t mode) const = 0;
 

@@ -7,7 +7,7 @@
 #ifdef __EMSCRIPTEN__
 #include <unistd.h>
 
-#include <utility>
+#include <vector>
 #endif
 
 namespace matryoshka {
@@ -19,27 +19,33 @@ bool in_shadow(uint64_t address) { return address - shadow_start < shadow_end - 
 
 #ifdef __EMSCRIPTEN__
 // This malloc gives less than 2 GiB at once, and its calloc writes zeros to what has never been anything else. So the memory of
-// a guest comes from below malloc, which gives nothing back: what sbrk() finds is fresh. It is kept for the instance's next
+// a guest comes from below malloc, which gives nothing back: what sbrk() finds is fresh. Blocks are kept for the instance's next
 // machine.
-struct {
-  void* start = nullptr;
-  uint64_t size = 0;
-} kept;
+struct Block {
+  void* start;
+  uint64_t size;
+  bool used;
+};
+std::vector<Block> blocks;
 
 void* allocate(uint64_t size) {
-  if (kept.start && kept.size >= size) {
-    std::memset(kept.start, 0, size);
-    return std::exchange(kept.start, nullptr);
-  }
+  for (Block& b : blocks)
+    if (!b.used && b.size >= size) {
+      b.used = true;
+      return std::memset(b.start, 0, size);
+    }
   void* start = size > SIZE_MAX ? reinterpret_cast<void*>(-1) : sbrk(static_cast<intptr_t>(size));
-  return start == reinterpret_cast<void*>(-1) ? nullptr : start;
+  if (start == reinterpret_cast<void*>(-1)) return nullptr;
+  blocks.push_back({start, size, true});
+  return start;
 }
-void release(void* start, uint64_t size) {
-  if (start) kept = {start, size};
+void release(void* start) {
+  for (Block& b : blocks)
+    if (b.start == start) b.used = false;
 }
 #else
 void* allocate(uint64_t size) { return std::calloc(size, 1); }
-void release(void* start, uint64_t) { std::free(start); }
+void release(void* start) { std::free(start); }
 #endif
 }  // namespace
 
@@ -55,7 +61,7 @@ PhysicalMemory::PhysicalMemory(uint64_t ram_size, Bus& bus) : bus_(bus), ram_siz
 }
 
 PhysicalMemory::~PhysicalMemory() {
-  release(allocation_, ram_size_ + page_size);
+  release(allocation_);
   std::free(dirty_);
   std::free(code_);
 }

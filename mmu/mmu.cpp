@@ -323,7 +323,7 @@ uint64_t Mmu::rights() const {
   return (state_.cr0 & (cr0::PE | cr0::WP | cr0::PG)) | cr4 << 1 | (state_.msr.efer & (efer::NXE | efer::LMA)) << 14 | keys;
 }
 
-void Mmu::enter_guest(World world, uint64_t left, const Ept& ept, uint64_t apic_access_page, ApicAccessTarget* target) {
+void Mmu::enter_guest(World world, const RootContext& left, const Ept& ept, uint64_t apic_access_page, ApicAccessTarget* target) {
   world.rights = rights();
   world.pcid = pcid();
   worlds_.enter_guest(world, left);
@@ -337,7 +337,7 @@ void Mmu::enter_guest(World world, uint64_t left, const Ept& ept, uint64_t apic_
 }
 
 void Mmu::enter_root() {
-  worlds_.enter_root(rights());
+  worlds_.enter_root(context());
   sets_ = &worlds_.root_sets();
   limits.ept.on = false;
   apic_access_page_ = ~uint64_t{0}, apic_access_target_ = nullptr;

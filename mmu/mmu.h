@@ -128,12 +128,13 @@ class Mmu {
 
   // ---- Worlds: VMX root operation, and each guest by its VPID and EPT. See mmu/worlds.h.
 
-  // The state already is the one that is entered; `left` are the rights() of root operation.
-  void enter_guest(World world, uint64_t left, const Ept& ept, uint64_t apic_access_page, ApicAccessTarget* target);
+  // The state already is the one that is entered; `left` is what root operation was in.
+  void enter_guest(World world, const RootContext& left, const Ept& ept, uint64_t apic_access_page, ApicAccessTarget* target);
   void leave_guest() { worlds_.leave_guest(rights(), pcid()); }
   void enter_root();
   // Everything but the tables that a translation's permissions follow from.
   uint64_t rights() const;
+  RootContext context() const { return {rights(), pcid()}; }
   uint16_t pcid() const { return state_.cr4 & cr4::PCIDE ? state_.cr3 & 0xfff : 0; }
   void forget_other_pcids() { worlds_.forget_sleepers(); }
   bool in_guest() const { return worlds_.in_guest(); }

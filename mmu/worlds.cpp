@@ -4,9 +4,9 @@
 
 namespace matryoshka {
 
-void Worlds::enter_guest(const World& world, uint64_t root_rights) {
+void Worlds::enter_guest(const World& world, const RootContext& left) {
   in_guest_ = true;
-  root_rights_ = root_rights;
+  left_ = left;
   if (world != present_) {
     put_to_sleep();
     wake(world);
@@ -17,9 +17,9 @@ void Worlds::enter_guest(const World& world, uint64_t root_rights) {
   guest_.each([](TlbSet& s) { s.flush(false); });
 }
 
-void Worlds::enter_root(uint64_t rights) {
+void Worlds::enter_root(const RootContext& entered) {
   in_guest_ = false;
-  if (rights != root_rights_) root_.each([](TlbSet& s) { s.flush(false); });
+  if (entered != left_) root_.each([](TlbSet& s) { s.flush(false); });
   if (present_.vpid != 0) return;
   root_.each([](TlbSet& s) { s.flush(false); });
   guest_.each([](TlbSet& s) { s.flush(false); });

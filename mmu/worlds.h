@@ -47,6 +47,13 @@ struct World {
   bool operator==(const World&) const = default;
 };
 
+// What root operation's translations were made under.
+struct RootContext {
+  uint64_t rights = 0;
+  uint16_t pcid = 0;
+  bool operator==(const RootContext&) const = default;
+};
+
 class Worlds {
  public:
   TlbSets& root_sets() { return root_; }
@@ -58,10 +65,10 @@ class Worlds {
   }
 
   bool in_guest() const { return in_guest_; }
-  void enter_guest(const World& world, uint64_t root_rights);
+  void enter_guest(const World& world, const RootContext& left);
   // The guest may have changed what its translations are made under.
   void leave_guest(uint64_t rights, uint16_t pcid) { present_.rights = rights, present_.pcid = pcid; }
-  void enter_root(uint64_t rights);
+  void enter_root(const RootContext& entered);
   void forget_everything();
 
   // "INVEPT": all that was made under one EPT, or under any.
@@ -113,7 +120,7 @@ class Worlds {
   TlbSets root_, guest_;
   World present_;  // whose translations the guest sets hold
   bool in_guest_ = false;
-  uint64_t root_rights_ = 0;
+  RootContext left_;
   std::vector<Sleeper> sleepers_;  // the one that slept longest first
 };
 

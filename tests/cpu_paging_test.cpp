@@ -659,7 +659,7 @@ TEST_CASE("paging: Memory types change no translation", "[paging]") {
 TEST_CASE("paging: What a guest knew before another ran becomes fast again, be its page odd or even", "[paging]") {
   Walker w;
   Mmu& mmu = w.cpu.mmu;
-  auto enter = [&](uint16_t vpid) { mmu.enter_guest({.vpid = vpid}, 0, {}, World::none, nullptr); };
+  auto enter = [&](uint16_t vpid) { mmu.enter_guest({.vpid = vpid}, mmu.context(), {}, World::none, nullptr); };
   for (uint64_t page : {uint64_t{0x600000}, uint64_t{0x601000}}) {
     CAPTURE(page);
     Mmu::CodePage code;

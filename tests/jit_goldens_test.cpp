@@ -64,6 +64,7 @@ constexpr Golden goldens[] = {
     {"x87", Mode::long64, "dd 06 dc c8 dd 1e eb f8"},
     {"not_in_a_region", Mode::long64, "ff c0 0f a2 eb fa"},
     {"stack_frame", Mode::protected32, "55 89 e5 83 ec 10 8b 45 08 c9 eb f4"},
+    {"joined_streams", Mode::long64, "f6 c1 01 74 01 f0 83 07 01 ff c3 ff c9 75 f1"},
     {"segment_limit", Mode::protected32, "64 a1 28 00 00 00 65 89 01 eb f5"},
     {"wrap_32", Mode::protected32, "8d 44 88 ff 01 08 e2 f8"},
     {"bcd", Mode::protected32, "27 d4 0a eb fb"},
@@ -104,7 +105,7 @@ std::string emitted(const Golden& golden) {
   Block* block = b.cpu.blocks().find(CpuBench::code_at, b.cpu.mode_key());
   REQUIRE(block);
   jit::Region region;
-  if (!jit::form(b.cpu, *block, jit::SlowSites(), region)) return "no region\n";
+  if (!jit::form(b.cpu, *block, jit::SlowSites(), 300, region)) return "no region\n";
   InventedHost host;
   std::vector<jit::StepMark> marks;
   jit::WasmWriter body = jit::emit(region, invented_layout(), host, &marks);

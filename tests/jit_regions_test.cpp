@@ -18,7 +18,7 @@ bool form_at(CpuBench& b, uint64_t rip, jit::Region& region) {
   b.cpu.state.rip = rip;
   Block* block = block_at(b, rip);
   REQUIRE(block);
-  return jit::form(b.cpu, *block, {}, region);
+  return jit::form(b.cpu, *block, {}, 300, region);
 }
 
 // Has a region everywhere, which does nothing but note where it was entered.
@@ -35,6 +35,7 @@ class EmptyRegions final : public RegionEngine {
   void link(void*, const Block&) override {}
   void taken_over(const Block&, const Op&, bool) override {}
   void consider(Processor&, Block&) override {}
+  void compile_waiting() override {}
   uint32_t entry_for(uint64_t, uint32_t) const override { return 1; }
   uint64_t drop_written(uint64_t, uint64_t) override { return 0; }
   void drop_all() override {}
@@ -123,3 +124,27 @@ TEST_CASE("jit: What is canonical is part of the mode", "[jit]") {
 }
 
 TEST_CASE("jit: Every function in the table of vector rows is some row's", "[jit]") { CHECK(jit::unused_vector_rows() == 0); }
+
+TEST_CASE("jit: Bytes that are read in two ways belong to both", "[jit]") {
+  // JE over the prefix of LOCK ADD: with it and without it the code goes on at the same INC.
+  CpuBench b(CpuBench::Mode::long64);
+  b.cpu.state.gpr[RDI] = CpuBench::data_at;
+  b.cpu.state.gpr[RCX] = 8;
+  b.code("f6 c1 01 74 01 f0 83 07 01 ff c3 ff c9 75 f1 f4");
+  b.run(100);
+  REQUIRE(b.cpu.state.gpr[RBX] == 8);
+  jit::Region region;
+  REQUIRE(form_at(b, CpuBench::code_at, region));
+  unsigned increments = 0;
+  for (const jit::Node& node : region.nodes) {
+    int64_t at = node.start;
+    for (const jit::Step& step : node.steps) {
+      CHECK(step.start == at);
+      at = step.end;
+      if (step.kind == jit::Step::Kind::text) CHECK_FALSE(step.recording.effects.empty());
+      increments += std::string_view(rows[step.op.row()].mnemonic) == "INC";
+    }
+    CHECK(node.end == at);
+  }
+  CHECK(increments == 1);
+}

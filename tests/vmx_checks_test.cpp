@@ -254,6 +254,8 @@ std::map<std::string, Case> cases() {
   add("blocking_interrupt", [](Sample& s) {
     s.inject(EventType::external_interrupt, 0x20), s.set(F::guest_rflags, 0x202), s.set(F::guest_interruptibility, 1);
   });
+  add("blocking_nmi_sti",
+      [](Sample& s) { s.inject(EventType::nmi, 2), s.set(F::guest_rflags, 0x202), s.set(F::guest_interruptibility, 1); });
   add("blocking_nmi_mov_ss", [](Sample& s) { s.inject(EventType::nmi, 2), s.set(F::guest_interruptibility, 2); });
   add("blocking_smi", field(F::guest_interruptibility, 4));
   add("blocking_virtual_nmi", [](Sample& s) {

@@ -35,7 +35,7 @@ Vmx::Entered Vmx::enter(bool launch) {
   event.launch = launch;
   event.event = checks.injects() ? current_->word(Field::entry_interruption_info) : 0;
 
-  const uint64_t rights = mmu_.rights();
+  const RootContext left = mmu_.context();
   load_guest_state();
   uint32_t failed;
   if (!load_msrs(Field::entry_msr_load, Field::entry_msr_load_count, true, failed))
@@ -43,7 +43,7 @@ Vmx::Entered Vmx::enter(bool launch) {
 
   if (launch) current_->launched = true;
   saved_.non_root = true;
-  select_world(rights);
+  select_world(left);
   load_guest_blocking();
   host_.vmx_state_replaced();
   start_timer();
@@ -82,8 +82,8 @@ Vmx::Entered Vmx::fail_entry(Reason reason, uint64_t qualification, const CheckR
 
   load_host_state();
   finish_host_load();
-  // As an exit does where VPIDs are off: the host's CR3 may be another one than it was.
-  if (!current_->has(Control::secondary_vpid)) mmu_.flush_all();
+  // The host's control registers may be others than they were.
+  mmu_.flush_all();
   return Entered::failed_late;
 }
 
@@ -155,7 +155,7 @@ uint64_t Vmx::debug_pending_at_entry() const {
   return pending & (dr6::BS | enabled_breakpoint) ? pending & (dr6::BS | enabled_breakpoint | 15) : 0;
 }
 
-void Vmx::select_world(uint64_t left) {
+void Vmx::select_world(const RootContext& left) {
   const Vmcs& v = *current_;
   World world;
   if (v.has(Control::secondary_vpid)) world.vpid = static_cast<uint16_t>(field(Field::vpid));

@@ -44,7 +44,7 @@ void Vmx::serialize(Archive& ar) {
 
 void Vmx::after_load() {
   if (saved_.non_root)
-    select_world(mmu_.rights());  // no translation is left from before
+    select_world(mmu_.context());  // no translation is left from before
   else if (mmu_.in_guest())
     mmu_.enter_root();
   if (saved_.timer_end == Saved::never)
@@ -132,10 +132,8 @@ void Vmx::vmwrite(uint32_t encoding, uint64_t value) {
   if (f == Field::count || !capabilities_.has(f)) return fail(InstructionError::unsupported_field);
   if (info(f).group == Group::read_only && !capabilities_.has(Capability::vmwrite_any_field))
     return fail(InstructionError::read_only_field);
-  if (encoding & 1)
-    value = (field(f) & 0xffffffff) | value << 32;
-  else if (info(f).width == Width::quad && !state_.code64())
-    value = (field(f) & ~uint64_t{0xffffffff}) | static_cast<uint32_t>(value);
+  // An operand of 32 bits clears the upper half of a longer field.
+  if (encoding & 1) value = (field(f) & 0xffffffff) | value << 32;
   put(f, value);
   current_->origins[static_cast<unsigned>(f)] = {state_.rip, clock_.ticks};
   succeed();

@@ -70,17 +70,20 @@ void Vmx::record_exit(const ExitRecord& r) {
 
 namespace {
 
+// RF in the image of RFLAGS that delivering this event saves.
+uint64_t delivered_resume_flag(uint32_t event, uint64_t now) {
+  const bool is_fault = (event >> 8 & 7) == static_cast<unsigned>(EventType::hardware_exception) && (event & 0xff) != DB_vector &&
+                        (event & 0xff) != DF_vector && (event & 0xff) != MC_vector;
+  return is_fault ? uint64_t{rflags::RF} : now;
+}
+
 // What RFLAGS.RF is in the saved image: "Saving RIP, RSP, RFLAGS, and SSP".
 uint64_t saved_resume_flag(const ExitRecord& r, uint64_t now) {
   switch (r.reason) {
-    case Reason::exception_or_nmi: {
-      const bool is_fault = (r.event >> 8 & 7) == static_cast<unsigned>(EventType::hardware_exception) &&
-                            (r.event & 0xff) != DB_vector && (r.event & 0xff) != DF_vector;
-      return is_fault ? uint64_t{rflags::RF} : now;
-    }
+    case Reason::exception_or_nmi: return delivered_resume_flag(r.event, now);
     case Reason::apic_access:
     case Reason::ept_violation:
-    case Reason::ept_misconfiguration: return r.vectoring ? now : uint64_t{rflags::RF};
+    case Reason::ept_misconfiguration: return r.vectoring ? delivered_resume_flag(r.vectoring, now) : uint64_t{rflags::RF};
     case Reason::external_interrupt:
     case Reason::triple_fault:
     case Reason::init_signal:
@@ -129,7 +132,10 @@ void Vmx::save_guest_state(const ExitRecord& r) {
   // "Saving Non-Register State"
   put(Field::guest_activity, static_cast<uint64_t>(s.activity));
   put(Field::guest_interruptibility, uint64_t{s.sti_shadow} | uint64_t{s.mov_ss_shadow} << 1 | uint64_t{s.nmi_blocked} << 3);
-  const uint64_t pending = s.pending_debug & (dr6::BS | enabled_breakpoint | 15);
+  // Clear, but for exits that come between two instructions without asking for debug exceptions first.
+  const bool keeps_pending = s.mov_ss_shadow || r.reason == Reason::init_signal || r.reason == Reason::tpr_below_threshold ||
+                             r.reason == Reason::monitor_trap_flag;
+  const uint64_t pending = keeps_pending ? s.pending_debug & (dr6::BS | enabled_breakpoint | 15) : 0;
   put(Field::guest_pending_debug, pending | (pending & 15 ? enabled_breakpoint : 0));
   if (v.has(Control::exit_save_preemption_timer)) {
     const uint64_t now = timer_units();

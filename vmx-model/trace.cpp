@@ -71,7 +71,7 @@ void Trace::add(TraceEvent event, const Vmcs& vmcs) {
 
 const ExitCopy* Trace::find_copy(uint64_t number) const {
   const ExitCopy& copy = copies_[number % copies];
-  return copy.number == number ? &copy : nullptr;
+  return number != ExitCopy::none && copy.number == number ? &copy : nullptr;
 }
 
 const TraceEvent* Trace::find(uint64_t number) const {

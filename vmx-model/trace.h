@@ -1,7 +1,7 @@
 // What an inspector needs to know afterwards: a ring of entries, exits and failed entries, and how often each reason came.
 //
-// It is always on, and saved with the machine. One record is 64 bytes and a few stores, beside about a thousand instructions that
-// a hypervisor spends on an exit.
+// It is always on, and saved with the machine. A record is some hundred bytes and an exit's copy of the VMCS about a thousand,
+// beside the thousand instructions that a hypervisor spends on an exit.
 #pragma once
 
 #include <cstdint>

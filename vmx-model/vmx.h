@@ -181,7 +181,7 @@ class Vmx final : private ApicAccessTarget {
   void load_guest_segments();
   void load_guest_blocking();
   uint64_t debug_pending_at_entry() const;
-  void select_world(uint64_t left);
+  void select_world(const RootContext& left);
   void start_timer();
   bool load_msrs(Field address, Field count, bool is_entry, uint32_t& failed);
   void remember_failure(InstructionError error, bool by_checks);

@@ -94,7 +94,7 @@ int32_t Engine::run_in_region(Processor& cpu, const Op& op) {
 void Engine::consider(Processor& cpu, Block& block) {
   if (first_slot_ == 0 || cache_.find(block.physical, block.mode)) return;
   Region region;
-  if (!form(cpu, block, slow_, region)) {
+  if (!form(cpu, block, slow_, most_instructions, region)) {
     ++statistics_.refused;
     return;
   }
@@ -157,6 +157,7 @@ void Engine::flush() {
 }
 
 void Engine::compile_waiting() {
+  if (waiting_.empty()) return;
   auto count = static_cast<uint32_t>(waiting_.size());
   if (next_slot_ + count > first_slot_ + capacity_) next_slot_ = first_slot_;
   cache_.drop_slots(next_slot_, count);

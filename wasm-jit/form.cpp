@@ -16,7 +16,7 @@ namespace matryoshka::jit {
 
 namespace {
 
-constexpr unsigned most_instructions = 300, most_pages = 4, most_call_depth = 4, longest_instruction = 15;
+constexpr unsigned most_pages = 4, most_call_depth = 4, longest_instruction = 15;
 constexpr uint64_t rarest = 256;  // an edge taken less often than once in so many runs of the entry stays outside
 
 bool is_relative_branch(unsigned row) { return operands_of(row).operand[0].kind == OperandClass::relative; }
@@ -40,8 +40,13 @@ struct Decoded {
 
 class Former {
  public:
-  Former(const Processor& cpu, const SlowSites& slow, Region& region)
-      : cpu_(cpu), slow_(slow), region_(region), entry_(cpu.state.rip), mode_(cpu.mode()) {}
+  Former(const Processor& cpu, const SlowSites& slow, unsigned most_instructions, Region& region)
+      : cpu_(cpu),
+        slow_(slow),
+        region_(region),
+        most_instructions_(most_instructions),
+        entry_(cpu.state.rip),
+        mode_(cpu.mode()) {}
 
   bool run(const Block& entry) {
     region_.key = {entry.physical, entry.mode};
@@ -200,7 +205,9 @@ class Former {
 
   void decode_from(Place place) {
     for (;;) {
-      if (steps_.count(place) || steps_.size() >= most_instructions) return;
+      // Two ways of reading the bytes have met in the middle of the other's run: it is cut there.
+      if (steps_.count(place)) return add_leader(place);
+      if (steps_.size() >= most_instructions_) return;
       std::optional<Decoded> d = decode_at(place.distance);
       if (!d) return;
       Decoded& kept = steps_.emplace(place, std::move(*d)).first->second;
@@ -298,6 +305,7 @@ class Former {
   const Processor& cpu_;
   const SlowSites& slow_;
   Region& region_;
+  const unsigned most_instructions_;
   const uint64_t entry_;
   const CodeMode mode_;
   uint64_t entry_runs_ = 0;
@@ -311,8 +319,8 @@ class Former {
 
 }  // namespace
 
-bool form(const Processor& cpu, const Block& entry, const SlowSites& slow, Region& region) {
-  if (!Former(cpu, slow, region).run(entry)) return false;
+bool form(const Processor& cpu, const Block& entry, const SlowSites& slow, unsigned most_instructions, Region& region) {
+  if (!Former(cpu, slow, most_instructions, region).run(entry)) return false;
   arrange(region);
   return region.nodes[0].steps.size() > 0;
 }

@@ -111,7 +111,7 @@ struct Region {
 
 // Decodes what lies round the processor's RIP, along edges that have been taken. False if not even its first instruction can be
 // compiled.
-bool form(const Processor& cpu, const Block& entry, const SlowSites& slow, Region& region);
+bool form(const Processor& cpu, const Block& entry, const SlowSites& slow, unsigned most_instructions, Region& region);
 
 // Puts the nodes into reverse postorder, turns edges into the middle of a loop into exits, and finds dominators and loops.
 void arrange(Region& region);

@@ -119,16 +119,17 @@ bool write_cr4(Processor& cpu, uint64_t value) {
 
 // ---- Debug registers
 
-// Checks that stand before any access to a debug register; DR4 and DR5 become DR6 and DR7 where that is allowed.
+// Checks that stand before any access to a debug register; DR4 and DR5 become DR6 and DR7 where that is allowed. A guest's exit
+// comes before them: "Instructions That Cause VM Exits Conditionally".
 bool check_debug_access(Processor& cpu, unsigned& number, uint64_t exit_qualification) {
   CpuState& s = cpu.state;
   if (number > 7) return cpu.fault.raise(UD_vector);
+  if (cpu.exits_by(vmx::Control::primary_mov_dr_exiting, vmx::Reason::mov_dr, exit_qualification | number)) return false;
   if (number == 4 || number == 5) {
     if (s.cr4 & cr4::DE) return cpu.fault.raise(UD_vector);
     number += 2;
   }
   if (cpu.cpl() != 0) return general_protection(cpu);
-  if (cpu.exits_by(vmx::Control::primary_mov_dr_exiting, vmx::Reason::mov_dr, exit_qualification | (number & 7))) return false;
   return !(s.dr7 & dr7::GD) || cpu.fault.debug(dr6::BD);
 }
 

@@ -222,6 +222,65 @@ VectorRunner::End VectorRunner::finish(End end) {
 
 VectorRunner::End VectorRunner::run(uint64_t instructions, uint64_t stop_address) {
   start();
+  in_portions_ = false;
+  const uint64_t tick = clock_.ticks;
+  if (!regions_ || mode_ == Mode::real16 || mode_ == Mode::protected16) return finish(step_through(instructions, stop_address));
+  const CpuState began = cpu_->state;
+  End end = step_through(instructions, stop_address);
+  const uint64_t ticks = clock_.ticks - tick;
+  if (in_portions_ || ticks == 0) return finish(end);
+  rewind(began, tick);
+  return finish(run_in_regions(began, ticks));
+}
+
+void VectorRunner::use_regions(RegionEngine& engine) {
+  regions_ = &engine;
+  cpu_->set_regions(regions_);
+  regions_->hot = ~uint32_t{0};  // what is compiled is said here
+}
+
+// All is as it was when the case began.
+void VectorRunner::rewind(const CpuState& began, uint64_t tick) {
+  find_changes();
+  for (unsigned i = 0; i < page_count_; ++i) {
+    const Page& p = pages_[i];
+    if (!p.present || p.low >= p.high) continue;
+    const auto physical = static_cast<uint64_t>(p.bytes - memory_.ram().data());
+    for (const Change& c : changes_)
+      if (c.address - p.linear < page_size) {
+        const uint64_t at = c.address - p.linear;
+        (void)memory_.write(physical + at, p.initial + at, c.bytes.size());
+      }
+  }
+  cpu_->state = began;
+  clock_.ticks = tick;
+  event_ = false;
+  exception_ = {};
+  cpu_->derive();
+}
+
+// As many ticks as the case took, at a stretch.
+VectorRunner::End VectorRunner::run_in_regions(const CpuState& began, uint64_t ticks) {
+  const uint64_t linear = cpu_->mode().code_bits == 64 ? began.rip : static_cast<uint32_t>(began.rip + began.segment[CS].base);
+  Mmu::CodePage page;
+  if (cpu_->mmu.known_code_page(linear, page))
+    if (Block* block = cpu_->blocks().find(page.physical | (linear & (page_size - 1)), cpu_->mode_key())) {
+      regions_->most_instructions = static_cast<uint32_t>(std::min<uint64_t>(ticks, 300));
+      regions_->consider(*cpu_, *block);
+      regions_->compile_waiting();
+    }
+  CpuState& s = cpu_->state;
+  const uint64_t end = clock_.ticks + ticks;
+  for (uint64_t before = ~uint64_t{0};
+       clock_.ticks < end && clock_.ticks != before && !event_ && s.activity == Activity::active;) {
+    before = clock_.ticks;
+    cpu_->run(end);
+  }
+  if (s.pending_debug && !s.mov_ss_shadow && !event_) cpu_->run(clock_.ticks + 1);
+  return event_ ? End::exception : s.activity != Activity::active ? End::halted : End::completed;
+}
+
+VectorRunner::End VectorRunner::step_through(uint64_t instructions, uint64_t stop_address) {
   End end = End::completed;
   for (uint64_t n = 0; n < instructions && cpu_->state.rip != stop_address; ++n) {
     bool finished = run_one();
@@ -233,7 +292,7 @@ VectorRunner::End VectorRunner::run(uint64_t instructions, uint64_t stop_address
       end = End::unfinished;
     if (end != End::completed) break;
   }
-  return finish(end);
+  return end;
 }
 
 bool VectorRunner::run_one() {
@@ -245,6 +304,7 @@ bool VectorRunner::run_one() {
   if (s.pending_debug && !s.mov_ss_shadow && !event_) cpu_->run(clock_.ticks + 1);
   // A repeated instruction stands at its start again; go on in larger portions.
   while (s.retired == before && !event_ && s.activity == Activity::active) {
+    in_portions_ = true;
     if (clock_.ticks - spent > most_iterations) return false;
     cpu_->run(clock_.ticks + safe_ticks(end));
   }

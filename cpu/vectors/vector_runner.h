@@ -65,6 +65,11 @@ class VectorRunner final : private ProcessorHost {
     return finish(event_ ? End::exception : End::completed);
   }
 
+  // From now on a case is run twice, the second time from regions that hold no more than it, and that is its result. Repeated
+  // string instructions, and modes that regions do not know, are interpreted as before.
+  void use_regions(RegionEngine& engine);
+  Processor& processor() { return *cpu_; }
+
   // What came out; valid until the next begin().
   const CpuState& state() const { return cpu_->state; }
   const Exception& exception() const { return exception_; }
@@ -95,7 +100,10 @@ class VectorRunner final : private ProcessorHost {
   uint64_t table_below(uint64_t entry_address);
   void start();
   End finish(End end);
+  End step_through(uint64_t instructions, uint64_t stop_address);
   bool run_one();
+  End run_in_regions(const CpuState& began, uint64_t ticks);
+  void rewind(const CpuState& began, uint64_t tick);
   uint64_t safe_ticks(uint64_t& end);
   bool reachable(uint64_t linear) const;
   void note_stray_writes();
@@ -122,6 +130,8 @@ class VectorRunner final : private ProcessorHost {
   std::vector<Change> changes_;
   bool event_ = false;
   Exception exception_;
+  RegionEngine* regions_ = nullptr;
+  bool in_portions_ = false;  // the last run_one() went on with a repeated instruction
 };
 
 }  // namespace matryoshka

@@ -190,6 +190,21 @@ std::string why_text(const Vmx& vmx, const TraceEvent& e) {
 
 // ---- A walk
 
+bool read_address(const std::string& name, uint64_t& value) {
+  const size_t start = name.starts_with("0x") || name.starts_with("0X") ? 2 : 0;
+  if (name.size() == start || name.size() > start + 16) return false;
+  value = 0;
+  for (char c : std::string_view(name).substr(start)) {
+    const int digit = c >= '0' && c <= '9'   ? c - '0'
+                      : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                      : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                             : -1;
+    if (digit < 0) return false;
+    value = value << 4 | static_cast<unsigned>(digit);
+  }
+  return true;
+}
+
 WalkRoot guest_walk_root(const Processor& cpu, const Vmcs& v) {
   const bool wide = v.has(Control::entry_ia32e_mode_guest);
   WalkRoot root{v[Field::guest_cr0], v[Field::guest_cr3], v[Field::guest_cr4], wide ? uint64_t{efer::LMA} : 0, {}, {}};

@@ -52,6 +52,9 @@ std::string why_text(const vmx::Vmx& vmx, const vmx::TraceEvent& event);
 std::string why_exit_text(const vmx::Vmx& vmx);
 std::string why_fail_text(const vmx::Vmx& vmx);
 
+// Hexadecimal with or without 0x, as addresses are written.
+bool read_address(const std::string& text, uint64_t& value);
+
 // Where a walk starts. Nothing if there is no such layer.
 WalkRoot guest_walk_root(const Processor& cpu, const vmx::Vmcs& vmcs);
 std::optional<WalkRoot> walk_root(const Processor& cpu, unsigned depth);

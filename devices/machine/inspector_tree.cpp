@@ -29,22 +29,6 @@ constexpr unsigned first_group = 1, state_item = 7, first_field = 16;
 constexpr uint64_t first_cookie = 3;
 constexpr uint64_t cookie_of_current = first_cookie, cookie_of_last_exit = first_cookie + 1, cookie_of_page = 16;
 
-// Hexadecimal with or without 0x, as addresses are written.
-bool read_address(const std::string& name, uint64_t& value) {
-  const size_t start = name.starts_with("0x") || name.starts_with("0X") ? 2 : 0;
-  if (name.size() == start || name.size() > start + 16) return false;
-  value = 0;
-  for (char c : std::string_view(name).substr(start)) {
-    const int digit = c >= '0' && c <= '9'   ? c - '0'
-                      : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                      : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                             : -1;
-    if (digit < 0) return false;
-    value = value << 4 | static_cast<unsigned>(digit);
-  }
-  return true;
-}
-
 uint64_t sign_extended(uint64_t payload) { return payload >> (payload_bits - 1) & 1 ? payload | ~payload_mask : payload; }
 
 }  // namespace

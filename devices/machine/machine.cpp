@@ -371,7 +371,7 @@ StopReason Board::run_slice(uint64_t ticks) {
 bool Board::deaf() const {
   const CpuState& s = cpu_.state;
   if (cpu_.hears_interrupts() || cpu_.vmx.timer_armed()) return false;
-  bool hears_nmi = s.activity != Activity::wait_for_sipi && !s.nmi_blocked;
+  bool hears_nmi = s.activity != Activity::wait_for_sipi && !cpu_.vmx.nmi_blocked();
   auto heard = [&](ApicMessage::Mode mode) { return mode == ApicMessage::init || (mode == ApicMessage::nmi && hears_nmi); };
   auto message_heard = [&](uint64_t address, uint32_t data) {
     ApicMessage message = ApicBus::decode_message(address, data);

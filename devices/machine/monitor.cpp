@@ -35,11 +35,10 @@ std::string plain(std::string_view text) {
 }
 
 bool read_number(const std::string& word, uint64_t& value) {
-  char* end;
-  value = std::strtoull(word.c_str(), &end, 0);
-  if (*end != 0 && word.find_first_not_of("0123456789abcdefABCDEF") == std::string::npos)
-    value = std::strtoull(word.c_str(), &end, 16);
-  return !word.empty() && *end == 0;
+  constexpr size_t most_digits = 18;  // which fit
+  if (word.empty() || word.size() > most_digits || word.find_first_not_of("0123456789") != std::string::npos) return false;
+  value = std::strtoull(word.c_str(), nullptr, 10);
+  return true;
 }
 
 // The reasons that words name: by number, by the whole name, or else all whose names begin so.
@@ -47,7 +46,8 @@ std::vector<unsigned> find_reasons_named(const std::vector<std::string>& words, 
   std::string name;
   for (size_t i = from; i < words.size(); ++i) name += plain(words[i]);
   uint64_t number;
-  if (read_number(words[from], number) && find_reason(static_cast<unsigned>(number))) return {static_cast<unsigned>(number)};
+  if (read_number(words[from], number) && number < Trace::most_reasons && find_reason(static_cast<unsigned>(number)))
+    return {static_cast<unsigned>(number)};
   std::vector<unsigned> found;
   for (unsigned n = 0; n < Trace::most_reasons; ++n) {
     const ReasonInfo* reason = find_reason(n);
@@ -381,7 +381,7 @@ std::string Monitor::vmcs(const Words& words) {
 
 std::string Monitor::walk(const Words& words) {
   uint64_t linear;
-  if (words.size() < 2 || !read_number(words[1], linear))
+  if (words.size() < 2 || !read_address(words[1], linear))
     return "walk takes a linear address, such as 0xffffffff81000000, and perhaps a layer.\n";
   const unsigned asked = words.size() > 2 ? layer_number(words[2]) : running_depth(cpu_.vmx);
   const std::optional<WalkRoot> root = asked ? walk_root(cpu_, asked) : std::nullopt;

@@ -209,7 +209,7 @@ static bool serve(uint64_t registers[16], uint32_t reason, uint64_t qualificatio
       skip = false;
       break;
     case 10:
-      for (int i = 0; i < 12; ++i) ((uint8_t*)&registers[i < 4 ? RBX : i < 8 ? RDX : RCX])[i % 4] = "Hello from L0"[i];
+      for (int i = 0; i < 12; ++i) ((uint8_t*)&registers[i < 4 ? RBX : i < 8 ? RDX : RCX])[i % 4] = "Hello guest!"[i];
       registers[RAX] = 0;
       print(": the guest is told another vendor than there is");
       break;

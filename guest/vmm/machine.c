@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -276,8 +278,21 @@ static void set_msrs(void) {
   }
 }
 
+// A processor that runs, or sleeps, tells nobody its registers: it must come out of KVM_RUN first.
+static pthread_t processor_thread;
+static volatile sig_atomic_t ending;
+static void wake(int signal_number) { (void)signal_number; }
+
+void machine_end(void) {
+  ending = 1;
+  machine.run->immediate_exit = 1;
+  pthread_kill(processor_thread, SIGUSR1);
+}
+
 void machine_create(uint64_t memory_size, bool wiring) {
   machine.wiring = wiring;
+  processor_thread = pthread_self();
+  sigaction(SIGUSR1, &(struct sigaction){.sa_handler = wake}, NULL);
   machine.kvm = open_kvm();
   int version = ioctl(machine.kvm, KVM_GET_API_VERSION, 0);
   if (version != KVM_API_VERSION)
@@ -324,6 +339,10 @@ void machine_run(void) {
   clock_gettime(CLOCK_MONOTONIC, &began);
   for (;;) {
     int result = ioctl(machine.processor, KVM_RUN, 0);
+    if (ending) {
+      lock_devices();
+      finish(0);
+    }
     if (result < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (result < 0) fail("KVM cannot run the processor: %s.", strerror(errno));
     note_exit();

@@ -136,7 +136,7 @@ static uint64_t default_memory(void) {
 static uint64_t memory_option(const char* text) {
   char* end;
   uint64_t megabytes = strtoull(text, &end, 10);
-  if (*end == 'G' || *end == 'g') megabytes *= 1024;
+  if (*end == 'G' || *end == 'g') megabytes = megabytes > MEMORY_MOST >> 30 ? MEMORY_MOST : megabytes * 1024;
   if (*end && strchr("MmGg", *end)) ++end;
   if (end == text || *end || megabytes < 2 || megabytes > MEMORY_MOST >> 20) {
     fail("--memory %s: give a number of megabytes from 2 to %llu.", text, (unsigned long long)MEMORY_MOST >> 20);

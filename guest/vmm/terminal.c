@@ -77,7 +77,9 @@ static size_t unescape(uint8_t* bytes, size_t count) {
     if (escaped && (byte == 'x' || byte == 'X')) {
       lock_devices();
       terminal_write("\r\n", 2);
-      finish(0);
+      machine_end();
+      unlock_devices();
+      for (;;) pause();
     }
     if (!escaped || byte == ESCAPE) bytes[kept++] = byte;
     escaped = false;

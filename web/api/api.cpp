@@ -15,16 +15,13 @@
 #include "devices/machine/report.h"
 #include "devices/machine/snapshot.h"
 #include "wasm-jit/engine.h"
+#include "web/api/compiler.h"
 
 using namespace matryoshka;
 
 extern "C" {
 // The one import of ours: a byte that the guest wrote. JavaScript may call mx_input() and mx_stop() from inside it.
 __attribute__((import_module("host"), import_name("output"))) void host_output(unsigned port, unsigned byte);
-// Compiles a module of regions, whose functions then stand in the table; and slots of the table for them. 0: it cannot be.
-__attribute__((import_module("host"), import_name("compile"))) int host_compile(const uint8_t* module, size_t size);
-__attribute__((import_module("host"), import_name("reserve"))) uint32_t host_reserve(uint32_t slots);
-__attribute__((import_module("host"), import_name("tail_calls"))) int host_tail_calls();
 }
 
 namespace {
@@ -32,20 +29,6 @@ namespace {
 class Host final : public MachineListener {
  public:
   void output(Port port, uint8_t byte) override { host_output(static_cast<unsigned>(port), byte); }
-};
-
-class Compiler final : public jit::ModuleHost {
- public:
-  bool instantiate(const std::vector<uint8_t>& module) override { return host_compile(module.data(), module.size()) != 0; }
-  // A machine that takes another's place takes its slots too.
-  uint32_t reserve(uint32_t count) override {
-    if (first_ == 0) first_ = host_reserve(count);
-    return first_;
-  }
-  bool tail_calls() const override { return host_tail_calls() != 0; }
-
- private:
-  uint32_t first_ = 0;
 };
 
 // An instance is one machine's, so this is the one place that may be static.

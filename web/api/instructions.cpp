@@ -1,4 +1,4 @@
-// Single instructions for JavaScript: cases of docs/vectors.md through this build's interpreter, and the text of bytes.
+// Single instructions for JavaScript: cases of docs/vectors.md through this build's engines, and the text of bytes.
 #include <emscripten.h>
 
 #include <memory>
@@ -9,6 +9,7 @@
 #include "cpu/disassemble.h"
 #include "cpu/isa.h"
 #include "cpu/vectors/vector_stream.h"
+#include "web/api/compiler.h"
 
 using namespace matryoshka;
 
@@ -20,6 +21,8 @@ struct Cases {
   VectorRunner runner;
   VectorStream stream{runner};
   std::vector<uint8_t> in, out;
+  Compiler compiler;
+  std::unique_ptr<jit::Engine> engine;
 };
 
 Cases& cases() {
@@ -38,6 +41,13 @@ EXPORT uint8_t* mx_vectors_buffer(size_t size) {
   cases().in.resize(size);
   return cases().in.data();
 }
+// From now on cases run in regions, each of its own. Few are kept: none is met again.
+EXPORT void mx_vectors_compile() {
+  Cases& c = cases();
+  c.engine = std::make_unique<jit::Engine>(c.runner.processor(), c.compiler, jit::Engine::least_capacity);
+  c.runner.use_regions(*c.engine);
+}
+EXPORT double mx_vectors_in_regions() { return static_cast<double>(cases().runner.processor().instructions_in_regions); }
 // Runs the whole cases at the front of the buffer's first `size` bytes and answers how many bytes they had.
 EXPORT size_t mx_vectors_feed(size_t size) {
   Cases& c = cases();
