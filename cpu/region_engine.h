@@ -72,8 +72,8 @@ class RegionEngine {
 
   // The block at RIP, which has run often. May compile it, now or later.
   virtual void consider(Processor& cpu, Block& block) = 0;
-  // Compiles at once what was considered and waits for company.
-  virtual void compile_waiting() = 0;
+  // Between runs of the processor: compiles at once what was considered and waits for company.
+  virtual void compile_now() = 0;
   // The entry for a block that was decoded anew; 0 if there is none.
   virtual uint32_t entry_for(uint64_t physical, uint32_t mode) const = 0;
 

@@ -27,7 +27,7 @@ class OneRegion final : public RegionEngine {
   void link(void*, const Block&) override {}
   void taken_over(const Block&, const Op&, bool) override {}
   void consider(Processor&, Block&) override {}
-  void compile_waiting() override {}
+  void compile_now() override {}
   uint32_t entry_for(uint64_t physical, uint32_t) const override { return physical == code ? 1 : 0; }
   uint64_t drop_written(uint64_t, uint64_t) override { return 0; }
   void drop_all() override {}

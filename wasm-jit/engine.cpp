@@ -156,6 +156,11 @@ void Engine::flush() {
   if (!waiting_.empty() && cpu_.clock.ticks - waiting_since_ > longest_wait) compile_waiting();
 }
 
+void Engine::compile_now() {
+  cache_.bury();
+  compile_waiting();
+}
+
 void Engine::compile_waiting() {
   if (waiting_.empty()) return;
   auto count = static_cast<uint32_t>(waiting_.size());

@@ -53,7 +53,7 @@ class Engine final : public RegionEngine, private EmitterHost {
   void link(void* way, const Block& target) override;
   void taken_over(const Block& block, const Op& op, bool left) override;
   void consider(Processor& cpu, Block& block) override;
-  void compile_waiting() override;
+  void compile_now() override;
   uint32_t entry_for(uint64_t physical, uint32_t mode) const override;
   uint64_t drop_written(uint64_t page, uint64_t granules) override;
   void drop_all() override;
@@ -66,6 +66,7 @@ class Engine final : public RegionEngine, private EmitterHost {
   Layout layout();
   template <bool may_go_on>
   static int32_t run_in_region(Processor& cpu, const Op& op);
+  void compile_waiting();
   void write_down(const Region& region, const WasmWriter& body, const std::vector<StepMark>& marks);
   void forget_jumps();
   void compile_again(uint64_t physical);

@@ -267,7 +267,7 @@ VectorRunner::End VectorRunner::run_in_regions(const CpuState& began, uint64_t t
     if (Block* block = cpu_->blocks().find(page.physical | (linear & (page_size - 1)), cpu_->mode_key())) {
       regions_->most_instructions = static_cast<uint32_t>(std::min<uint64_t>(ticks, 300));
       regions_->consider(*cpu_, *block);
-      regions_->compile_waiting();
+      regions_->compile_now();
     }
   CpuState& s = cpu_->state;
   const uint64_t end = clock_.ticks + ticks;
