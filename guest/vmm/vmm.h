@@ -76,7 +76,7 @@ int layer(void);                                  // 1 on the outermost Linux, 2
 // machine.c
 void machine_create(uint64_t memory_size, bool wiring);
 _Noreturn void machine_run(void);
-void machine_end(void);  // from another thread: machine_run() comes to its end soon
+void machine_end(void);                                 // from another thread: machine_run() comes to its end soon
 void* guest_memory(uint64_t address, uint64_t length);  // NULL if any of it is outside
 void interrupt_line(int line, bool level);
 _Noreturn void finish(int status);  // prints what was asked for
