@@ -18,7 +18,7 @@ function layers(most) {
   const type = [];
   for (let layer = 1; layer <= most; ++layer) {
     const exits = layer === 1 ? "vmm --long /mnt/exits; " : "";
-    type.push([prompt(layer), `mount -t squashfs -o ro /dev/vdb /mnt; ${exits}/mnt/run 1 ${COMPUTE.join(" ")}\n`]);
+    type.push([prompt(layer), `mount -t squashfs -o ro /dev/vdb /mnt; ${exits}/mnt/run 4 ${COMPUTE.join(" ")}\n`]);
     if (layer < most) type.push([prompt(layer), "vmm --disk /dev/vdb\n"]);
   }
   return { type, until: prompt(most) };
