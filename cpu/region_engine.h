@@ -50,7 +50,8 @@ class RegionEngine {
   // And as how many it counts that a region was left for the block.
   static constexpr uint32_t crossing = 100;
   // The longest region.
-  uint32_t most_instructions = 300;
+  static constexpr uint32_t longest_region = 300;
+  uint32_t most_instructions = longest_region;
 
   enum class End : uint8_t {
     next,         // go on at RIP

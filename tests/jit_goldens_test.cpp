@@ -105,7 +105,7 @@ std::string emitted(const Golden& golden) {
   Block* block = b.cpu.blocks().find(CpuBench::code_at, b.cpu.mode_key());
   REQUIRE(block);
   jit::Region region;
-  if (!jit::form(b.cpu, *block, jit::SlowSites(), 300, region)) return "no region\n";
+  if (!jit::form(b.cpu, *block, jit::SlowSites(), RegionEngine::longest_region, region)) return "no region\n";
   InventedHost host;
   std::vector<jit::StepMark> marks;
   jit::WasmWriter body = jit::emit(region, invented_layout(), host, &marks);

@@ -18,7 +18,7 @@ bool form_at(CpuBench& b, uint64_t rip, jit::Region& region) {
   b.cpu.state.rip = rip;
   Block* block = block_at(b, rip);
   REQUIRE(block);
-  return jit::form(b.cpu, *block, {}, 300, region);
+  return jit::form(b.cpu, *block, {}, RegionEngine::longest_region, region);
 }
 
 // Has a region everywhere, which does nothing but note where it was entered.

@@ -2,9 +2,22 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdio>
 #include <string>
 
 #include "vmx-model/vmcs.h"
+
+namespace matryoshka {
+
+// As printf writes it.
+template <class... Values>
+std::string formatted(const char* format, Values... values) {
+  char text[320];
+  std::snprintf(text, sizeof text, format, values...);
+  return text;
+}
+
+}  // namespace matryoshka
 
 namespace matryoshka::vmx {
 

@@ -11,26 +11,19 @@ namespace matryoshka::vmx {
 
 namespace {
 
-template <class... Values>
-std::string format(const char* pattern, Values... values) {
-  char text[320];
-  std::snprintf(text, sizeof text, pattern, values...);
-  return text;
-}
-
 std::string json_line(const TraceEvent& e, const Lanes& lanes) {
   static constexpr const char* kinds[] = {"entry", "exit", "failed-entry"};
   const Lane* lane = lanes.find(e.vmcs);
-  std::string text = format("{\"n\":%" PRIu64 ",\"kind\":\"%s\",\"tick\":%" PRIu64 ",\"spent\":%" PRIu64 ",\"vmcs\":\"%#" PRIx64
-                            "\",\"layer\":%u,\"rip\":\"%#" PRIx64 "\"",
-                            e.number, kinds[e.kind], e.tick, e.spent, e.vmcs, lane ? lane->depth : 2, e.guest_rip);
+  std::string text = formatted("{\"n\":%" PRIu64 ",\"kind\":\"%s\",\"tick\":%" PRIu64 ",\"spent\":%" PRIu64
+                               ",\"vmcs\":\"%#" PRIx64 "\",\"layer\":%u,\"rip\":\"%#" PRIx64 "\"",
+                               e.number, kinds[e.kind], e.tick, e.spent, e.vmcs, lane ? lane->depth : 2, e.guest_rip);
   text += ",\"name\":\"" + title_of(e) + "\"";
   if (const std::string what = what_of(e); !what.empty()) text += ",\"what\":\"" + what + "\"";
   if (e.kind == TraceEvent::entry) return text + "}\n";
-  if (e.failed_by_instruction()) return text + format(",\"error\":%u}\n", e.reason & 0xffu);
-  text += format(",\"reason\":%u,\"qualification\":\"%#" PRIx64 "\"", e.reason, e.qualification);
+  if (e.failed_by_instruction()) return text + formatted(",\"error\":%u}\n", e.reason & 0xffu);
+  text += formatted(",\"reason\":%u,\"qualification\":\"%#" PRIx64 "\"", e.reason, e.qualification);
   if (e.guest_physical || e.guest_linear)
-    text += format(",\"linear\":\"%#" PRIx64 "\",\"physical\":\"%#" PRIx64 "\"", e.guest_linear, e.guest_physical);
+    text += formatted(",\"linear\":\"%#" PRIx64 "\",\"physical\":\"%#" PRIx64 "\"", e.guest_linear, e.guest_physical);
   if (e.vectoring) text += ",\"delivering\":\"" + describe_event(e.vectoring) + "\"";
   return text + ",\"cause\":\"" + e.cause.describe() + "\"}\n";
 }

@@ -265,7 +265,7 @@ VectorRunner::End VectorRunner::run_in_regions(const CpuState& began, uint64_t t
   Mmu::CodePage page;
   if (cpu_->mmu.known_code_page(linear, page))
     if (Block* block = cpu_->blocks().find(page.physical | (linear & (page_size - 1)), cpu_->mode_key())) {
-      regions_->most_instructions = static_cast<uint32_t>(std::min<uint64_t>(ticks, 300));
+      regions_->most_instructions = static_cast<uint32_t>(std::min<uint64_t>(ticks, RegionEngine::longest_region));
       regions_->consider(*cpu_, *block);
       regions_->compile_now();
     }

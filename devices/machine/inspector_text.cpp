@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cinttypes>
-#include <cstdio>
 
 #include "cpu/processor.h"
 #include "vmx-model/describe.h"
@@ -10,17 +9,6 @@
 namespace matryoshka {
 
 using namespace vmx;
-
-namespace {
-
-template <class... Values>
-std::string line(const char* format, Values... values) {
-  char text[320];
-  std::snprintf(text, sizeof text, format, values...);
-  return text;
-}
-
-}  // namespace
 
 // ---- Layers and their VMCSs
 
@@ -46,8 +34,8 @@ std::string layers_text(const Vmx& vmx) {
       text += "  " + layer.state + "\n";
       continue;
     }
-    text += line("  VMCS %#" PRIx64 " (%s), %" PRIu64 " entries, %" PRIu64 " exits, %" PRIu64 " instructions\n", layer.lane->vmcs,
-                 layer.state.c_str(), layer.lane->entries, layer.lane->exits, layer.lane->instructions);
+    text += formatted("  VMCS %#" PRIx64 " (%s), %" PRIu64 " entries, %" PRIu64 " exits, %" PRIu64 " instructions\n",
+                      layer.lane->vmcs, layer.state.c_str(), layer.lane->entries, layer.lane->exits, layer.lane->instructions);
   }
   if (layers.size() == 1) text += "No guest has been entered yet. A command such as `vmm` in the machine's Linux starts one.\n";
   return text;
@@ -82,11 +70,12 @@ unsigned running_depth(const Vmx& vmx) { return vmx.non_root() ? depth_of(vmx, v
 
 std::string kept_registers_text(const Vmcs& v, bool host) {
   auto f = [&](Field g, Field h) { return v[host ? h : g]; };
-  std::string text = line("rip    %016" PRIx64 "  rsp    %016" PRIx64, f(Field::guest_rip, Field::host_rip),
-                          f(Field::guest_rsp, Field::host_rsp));
-  if (!host) text += line("  rflags %016" PRIx64, v[Field::guest_rflags]);
-  text += line("\ncr0    %016" PRIx64 "  cr3    %016" PRIx64 "  cr4    %016" PRIx64 "\n", f(Field::guest_cr0, Field::host_cr0),
-               f(Field::guest_cr3, Field::host_cr3), f(Field::guest_cr4, Field::host_cr4));
+  std::string text = formatted("rip    %016" PRIx64 "  rsp    %016" PRIx64, f(Field::guest_rip, Field::host_rip),
+                               f(Field::guest_rsp, Field::host_rsp));
+  if (!host) text += formatted("  rflags %016" PRIx64, v[Field::guest_rflags]);
+  text +=
+      formatted("\ncr0    %016" PRIx64 "  cr3    %016" PRIx64 "  cr4    %016" PRIx64 "\n", f(Field::guest_cr0, Field::host_cr0),
+                f(Field::guest_cr3, Field::host_cr3), f(Field::guest_cr4, Field::host_cr4));
   return text + "General registers are not in a VMCS: the layer above has saved them wherever it pleases.\n";
 }
 
@@ -98,10 +87,10 @@ std::string number_with_words(uint64_t value, const std::string& words) {
 
 std::string event_line(const TraceEvent& e) {
   std::string text =
-      line("%8" PRIu64 "  tick %-12" PRIu64 " VMCS %#" PRIx64 "  rip %#" PRIx64 "  ", e.number, e.tick, e.vmcs, e.guest_rip);
+      formatted("%8" PRIu64 "  tick %-12" PRIu64 " VMCS %#" PRIx64 "  rip %#" PRIx64 "  ", e.number, e.tick, e.vmcs, e.guest_rip);
   text += title_of(e);
   if (const std::string what = what_of(e); !what.empty()) text += (e.kind == TraceEvent::entry ? ", " : ": ") + what;
-  if (e.kind == TraceEvent::exit) text += line("  (after %" PRIu64 " instructions)", e.spent);
+  if (e.kind == TraceEvent::exit) text += formatted("  (after %" PRIu64 " instructions)", e.spent);
   return text + "\n";
 }
 
@@ -121,8 +110,8 @@ std::string reasons_text(const Trace& trace) {
   std::sort(order.begin(), order.end(), [&](unsigned a, unsigned b) {
     return trace.exits[a] > trace.exits[b] || (trace.exits[a] == trace.exits[b] && a < b);
   });
-  for (unsigned n : order) text += line("%10" PRIu64 "  %2u  %s\n", trace.exits[n], n, describe_reason(n).c_str());
-  return text + line("%10" PRIu64 "  entries, and %" PRIu64 " that failed\n", trace.entries, trace.failed_entries);
+  for (unsigned n : order) text += formatted("%10" PRIu64 "  %2u  %s\n", trace.exits[n], n, describe_reason(n).c_str());
+  return text + formatted("%10" PRIu64 "  entries, and %" PRIu64 " that failed\n", trace.entries, trace.failed_entries);
 }
 
 const TraceEvent* last_event(const Trace& trace, TraceEvent::Kind kind) {
@@ -148,7 +137,7 @@ namespace {
 std::string failure_text(const EntryFailure& failure) {
   std::string text;
   if (failure.error != InstructionError::none)
-    text += line("VM-instruction error %u: %s\n", static_cast<unsigned>(failure.error), describe(failure.error));
+    text += formatted("VM-instruction error %u: %s\n", static_cast<unsigned>(failure.error), describe(failure.error));
   for (const FailedCheck& failed : failure.checks) {
     text += std::string("  ") + failed.row->id + ": " + failed.row->sentence + "\n    \"" + failed.row->title + "\"\n";
     for (unsigned i = 0; i < 4 && failed.row->fields[i] != Field::count; ++i)
@@ -169,22 +158,24 @@ std::string why_text(const Vmx& vmx, const TraceEvent& e) {
     return text + failure_text(failure);
   }
   const ReasonInfo* reason = find_reason(e.reason);
-  text += line("  reason %u: %s\n", e.reason, reason ? reason->when : "");
+  text += formatted("  reason %u: %s\n", e.reason, reason ? reason->when : "");
   text += "  cause: " + e.cause.describe() + "\n";
   if (e.cause.kind() == Cause::control) {
     const Field word = field_of(info(static_cast<Control>(e.cause.detail())).word);
     if (const Vmcs* v = active_vmcs(vmx, e.vmcs)) {
       const Origin& origin = v->origins[static_cast<unsigned>(word)];
       if (origin.tick)
-        text += std::string("  ") + info(word).title +
-                line(" was written last by the VMWRITE before rip %#" PRIx64 ", at tick %" PRIu64 "\n", origin.rip, origin.tick);
+        text +=
+            std::string("  ") + info(word).title +
+            formatted(" was written last by the VMWRITE before rip %#" PRIx64 ", at tick %" PRIu64 "\n", origin.rip, origin.tick);
     }
   }
   text += "  exit qualification " + number_with_words(e.qualification, describe_qualification(e.reason, e.qualification)) + "\n";
   if (e.guest_linear || e.guest_physical)
-    text += line("  guest-linear address %#" PRIx64 ", guest-physical address %#" PRIx64 "\n", e.guest_linear, e.guest_physical);
+    text +=
+        formatted("  guest-linear address %#" PRIx64 ", guest-physical address %#" PRIx64 "\n", e.guest_linear, e.guest_physical);
   if (e.vectoring) text += "  while delivering " + describe_event(e.vectoring) + "\n";
-  if (e.instruction_length) text += line("  instruction length %u\n", e.instruction_length);
+  if (e.instruction_length) text += formatted("  instruction length %u\n", e.instruction_length);
   return text;
 }
 

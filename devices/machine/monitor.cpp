@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cinttypes>
-#include <cstdio>
 #include <cstdlib>
 #include <utility>
 
@@ -16,13 +15,6 @@ namespace matryoshka {
 using namespace vmx;
 
 namespace {
-
-template <class... Values>
-std::string line(const char* format, Values... values) {
-  char text[320];
-  std::snprintf(text, sizeof text, format, values...);
-  return text;
-}
 
 std::string plain(std::string_view text) {
   std::string result;
@@ -235,7 +227,7 @@ bool Monitor::arrived() {
 
 std::string Monitor::help(const Words&) {
   std::string text;
-  for (const Row& row : rows_) text += line("  %-46s %s\n", row.usage, row.help);
+  for (const Row& row : rows_) text += formatted("  %-46s %s\n", row.usage, row.help);
   return text;
 }
 
@@ -252,13 +244,13 @@ std::string Monitor::next_instruction() const {
   if (uint64_t physical;
       !cpu_.mmu.known_code_page(linear, page) && !cpu_.mmu.limits.ept.on && peek_physical(s, cpu_.memory, linear, physical))
     page.host = cpu_.memory.readable_page(physical);
-  if (!page.host) return line("%#" PRIx64, s.rip);
+  if (!page.host) return formatted("%#" PRIx64, s.rip);
   const uint64_t in_page = page_size - (linear & (page_size - 1));
   Instruction in;
   if (cpu_.decoder().decode({page.host + (linear & (page_size - 1)), static_cast<size_t>(std::min<uint64_t>(in_page, 15))}, bits,
                             in) != DecodeResult::ok)
-    return line("%#" PRIx64, s.rip);
-  return line("%#" PRIx64 ": ", s.rip) + disassemble(in, bits, s.rip);
+    return formatted("%#" PRIx64, s.rip);
+  return formatted("%#" PRIx64 ": ", s.rip) + disassemble(in, bits, s.rip);
 }
 
 std::string Monitor::layers(const Words&) { return layers_text(cpu_.vmx); }
@@ -292,16 +284,16 @@ std::string Monitor::regs(const Words& words) {
   static constexpr const char* names[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
                                           "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
   std::string text = where() + " at " + next_instruction() + "\n";
-  for (unsigned i = 0; i < 16; ++i) text += line("%-6s %016" PRIx64 "%s", names[i], s.gpr[i], i % 4 == 3 ? "\n" : "  ");
-  text += line("rip    %016" PRIx64 "  rflags %016" PRIx64 "  cr0    %016" PRIx64 "  cr2    %016" PRIx64 "\n", s.rip, s.rflags(),
-               s.cr0, s.cr2);
-  text += line("cr3    %016" PRIx64 "  cr4    %016" PRIx64 "  efer   %016" PRIx64 "  dr7    %016" PRIx64 "\n", s.cr3, s.cr4,
-               s.msr.efer, s.dr7);
+  for (unsigned i = 0; i < 16; ++i) text += formatted("%-6s %016" PRIx64 "%s", names[i], s.gpr[i], i % 4 == 3 ? "\n" : "  ");
+  text += formatted("rip    %016" PRIx64 "  rflags %016" PRIx64 "  cr0    %016" PRIx64 "  cr2    %016" PRIx64 "\n", s.rip,
+                    s.rflags(), s.cr0, s.cr2);
+  text += formatted("cr3    %016" PRIx64 "  cr4    %016" PRIx64 "  efer   %016" PRIx64 "  dr7    %016" PRIx64 "\n", s.cr3, s.cr4,
+                    s.msr.efer, s.dr7);
   static constexpr const char* segment_names[] = {"es", "cs", "ss", "ds", "fs", "gs"};
   for (unsigned i = 0; i < segment_count; ++i)
-    text += line("%-6s %04x base %016" PRIx64 " limit %08x rights %05x  %s\n", segment_names[i], s.segment[i].selector,
-                 s.segment[i].base, s.segment[i].limit, s.segment[i].rights,
-                 describe_field(Field::guest_es_rights, s.segment[i].rights).c_str());
+    text += formatted("%-6s %04x base %016" PRIx64 " limit %08x rights %05x  %s\n", segment_names[i], s.segment[i].selector,
+                      s.segment[i].base, s.segment[i].limit, s.segment[i].rights,
+                      describe_field(Field::guest_es_rights, s.segment[i].rights).c_str());
   return text;
 }
 
@@ -340,7 +332,7 @@ std::string Monitor::compare(const Words& words) {
   const ExitCopy* copies[2];
   for (unsigned i = 0; i < 2; ++i) {
     copies[i] = cpu_.vmx.trace.find_copy(numbers[i]);
-    if (!copies[i]) return line("Event %" PRIu64 " is no exit, or none of the last %u events.\n", numbers[i], Trace::copies);
+    if (!copies[i]) return formatted("Event %" PRIu64 " is no exit, or none of the last %u events.\n", numbers[i], Trace::copies);
   }
   std::string text;
   for (unsigned i = 0; i < field_count; ++i) {
@@ -364,14 +356,15 @@ std::string Monitor::vmcs(const Words& words) {
     return "The groups are control, guest, host and info; `vmcs` alone shows all.\n";
   if (!vmx.current()) return no_current_vmcs;
   const Vmcs& v = *vmx.current();
-  std::string text = line("VMCS %#" PRIx64 ", %s, current\n", v.address, v.launched ? "launched" : "clear");
+  std::string text = formatted("VMCS %#" PRIx64 ", %s, current\n", v.address, v.launched ? "launched" : "clear");
   for (const auto& [name, group] : groups) {
     if (!what.empty() && group != found->second) continue;
     text += std::string(describe_group(group)) + "\n";
     for (unsigned i = 0; i < field_count; ++i) {
       const auto f = static_cast<Field>(i);
       if (info(f).group != group || !vmx.capabilities().has(f)) continue;
-      text += line("  %04x  %-52s ", info(f).encoding(), info(f).title) + number_with_words(v[f], describe_field(f, v[f])) + "\n";
+      text += formatted("  %04x  %-52s ", info(f).encoding(), info(f).title) + number_with_words(v[f], describe_field(f, v[f])) +
+              "\n";
     }
   }
   return text;
@@ -405,7 +398,7 @@ std::string Monitor::until(const Words& words) {
     if (found.empty()) return "There is no exit reason of that name; `exits by-reason` lists those that came.\n";
     if (found.size() > 1) {
       std::string text = "Several reasons begin so; give more of the name, or its number:\n";
-      for (unsigned n : found) text += line("  %2u  ", n) + describe_reason(n) + "\n";
+      for (unsigned n : found) text += formatted("  %2u  ", n) + describe_reason(n) + "\n";
       return text;
     }
     if (!find_reason(found[0])->raised) return "This processor never exits so: " + describe_reason(found[0]) + ".\n";

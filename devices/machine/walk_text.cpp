@@ -1,20 +1,13 @@
 #include "devices/machine/walk_text.h"
 
 #include <cinttypes>
-#include <cstdio>
 
 #include "cpu/state/registers.h"
+#include "vmx-model/describe.h"
 
 namespace matryoshka {
 
 namespace {
-
-template <class... Values>
-std::string line(const char* format, Values... values) {
-  char text[200];
-  std::snprintf(text, sizeof text, format, values...);
-  return text;
-}
 
 constexpr uint64_t address_bits = 0x000ffffffffff000;
 
@@ -61,18 +54,18 @@ bool through_ept(const PhysicalMemory& memory, const Ept& ept, uint64_t guest_ph
   EptLevel levels[4];
   const unsigned count = ept_levels(memory, ept, guest_physical, levels);
   for (unsigned i = 0; i < count; ++i)
-    text += line("%sEPT %-5s at %#" PRIx64 " = %#018" PRIx64 "  ", indent, table_name(levels[i].shift), levels[i].address,
-                 levels[i].entry) +
+    text += formatted("%sEPT %-5s at %#" PRIx64 " = %#018" PRIx64 "  ", indent, table_name(levels[i].shift), levels[i].address,
+                      levels[i].entry) +
             flags_of_ept_entry(levels[i]) + "\n";
   const EptLevel& last = levels[count - 1];
   if (!last.leaf || !last.present || last.misconfigured) {
-    text += line("%sguest-physical %#" PRIx64 ": %s\n", indent, guest_physical,
-                 last.misconfigured ? "an EPT misconfiguration" : "an EPT violation, for it is not mapped");
+    text += formatted("%sguest-physical %#" PRIx64 ": %s\n", indent, guest_physical,
+                      last.misconfigured ? "an EPT misconfiguration" : "an EPT violation, for it is not mapped");
     return false;
   }
   const uint64_t low = (uint64_t{1} << last.shift) - 1;
   physical = (last.entry & address_bits & ~low) | (guest_physical & low);
-  text += line("%sguest-physical %#" PRIx64 " is physical %#" PRIx64 "\n", indent, guest_physical, physical);
+  text += formatted("%sguest-physical %#" PRIx64 " is physical %#" PRIx64 "\n", indent, guest_physical, physical);
   return true;
 }
 
@@ -82,9 +75,9 @@ std::string walk_text(const PhysicalMemory& memory, const WalkRoot& r, uint64_t 
   std::string text;
   uint64_t physical;
   auto end = [&](uint64_t guest_physical) {
-    if (!r.ept.on) text += line("linear %#" PRIx64 " is physical %#" PRIx64 "\n", linear, guest_physical);
+    if (!r.ept.on) text += formatted("linear %#" PRIx64 " is physical %#" PRIx64 "\n", linear, guest_physical);
     if (through_ept(memory, r.ept, guest_physical, text, "", physical) && r.ept.on)
-      text += line("linear %#" PRIx64 " is physical %#" PRIx64 "\n", linear, physical);
+      text += formatted("linear %#" PRIx64 " is physical %#" PRIx64 "\n", linear, physical);
     return text;
   };
   if (!(r.cr0 & cr0::PG)) {
@@ -98,27 +91,27 @@ std::string walk_text(const PhysicalMemory& memory, const WalkRoot& r, uint64_t 
   if (wide) {
     const unsigned unused = r.cr4 & cr4::LA57 ? 7 : 16;
     if (static_cast<uint64_t>(static_cast<int64_t>(linear << unused) >> unused) != linear)
-      return line("linear %#" PRIx64 " is not canonical: an access is #GP, or #SS for the stack\n", linear);
+      return formatted("linear %#" PRIx64 " is not canonical: an access is #GP, or #SS for the stack\n", linear);
   } else {
     linear = static_cast<uint32_t>(linear);
   }
   if (pae && !wide) {
     const uint64_t entry = r.pdpte[linear >> 30 & 3];
-    text += line("PDPTE %u in the processor = %#018" PRIx64 "  %s\n", static_cast<unsigned>(linear >> 30 & 3), entry,
-                 entry & 1 ? "present" : "not present");
-    if (!(entry & 1)) return text + line("linear %#" PRIx64 ": #PF, for it is not mapped\n", linear);
+    text += formatted("PDPTE %u in the processor = %#018" PRIx64 "  %s\n", static_cast<unsigned>(linear >> 30 & 3), entry,
+                      entry & 1 ? "present" : "not present");
+    if (!(entry & 1)) return text + formatted("linear %#" PRIx64 ": #PF, for it is not mapped\n", linear);
     table = entry & address_bits;
   }
   for (;; shift -= index_bits) {
     const uint64_t guest_address = table + (linear >> shift & ((1u << index_bits) - 1)) * entry_size;
     if (!through_ept(memory, r.ept, guest_address, text, "    ", physical)) return text;
-    if (!memory.readable_page(physical)) return text + line("the table at %#" PRIx64 " lies outside of memory\n", physical);
+    if (!memory.readable_page(physical)) return text + formatted("the table at %#" PRIx64 " lies outside of memory\n", physical);
     const uint64_t entry = memory.load(physical, entry_size);
     const bool large = entry & 0x80 && ((pae && (shift == 21 || shift == 30)) || (!pae && shift == 22 && r.cr4 & cr4::PSE));
     const bool leaf = shift == 12 || large;
-    text += line("%-5s at %#" PRIx64 " = %#018" PRIx64 "  ", table_name(shift), guest_address, entry) +
+    text += formatted("%-5s at %#" PRIx64 " = %#018" PRIx64 "  ", table_name(shift), guest_address, entry) +
             flags_of_entry(entry, leaf) + "\n";
-    if (!(entry & 1)) return text + line("linear %#" PRIx64 ": #PF, for it is not mapped\n", linear);
+    if (!(entry & 1)) return text + formatted("linear %#" PRIx64 ": #PF, for it is not mapped\n", linear);
     if (!leaf) {
       table = entry & (pae ? address_bits : 0xfffff000);
       continue;
